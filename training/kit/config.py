@@ -1,0 +1,66 @@
+"""A run's settings: defaults in one frozen dataclass, a run in a TOML preset, one change in an override."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import pydantic
+
+Config = TypeVar("Config")
+
+
+class ConfigError(ValueError):
+    """A preset or an override that does not fit the recipe's config; the message lists what exists."""
+
+
+def load_config(config_class: type[Config], preset: Path, overrides: list[str]) -> Config:
+    """Defaults, then the preset's TOML, then `key=value` / `section.key=value` overrides, in that order."""
+    if not preset.is_file():
+        names = ", ".join(sorted(p.stem for p in preset.parent.glob("*.toml")))
+        raise ConfigError(f"there is no preset {preset.stem!r}; this recipe has: {names}")
+    values = tomllib.loads(preset.read_text())
+    for override in overrides:
+        _set(values, override)
+    _refuse_unknown(config_class, values)
+    try:
+        return pydantic.TypeAdapter(config_class).validate_python(values)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{key}: {first['msg']} (got {first['input']!r})") from None
+
+
+def config_dict(config: Any) -> dict[str, Any]:
+    """The whole config as plain data, for a checkpoint or a manifest."""
+    return asdict(config)
+
+
+def _set(values: dict[str, Any], override: str) -> None:
+    dotted, separator, text = override.partition("=")
+    if not separator:
+        raise ConfigError(f"an override is written key=value, got {override!r}")
+    *sections, key = dotted.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+    values[key] = _parse(text)
+
+
+def _parse(text: str) -> Any:
+    """A TOML value (`3`, `1e-3`, `true`, `[1, 2]`); anything else is a plain string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _refuse_unknown(config_class: type, values: dict[str, Any], section: str = "") -> None:
+    known = {field.name for field in fields(config_class)}
+    types = get_type_hints(config_class)
+    for key, value in values.items():
+        if key not in known:
+            raise ConfigError(f"unknown key {section}{key!r}; known here: {', '.join(sorted(known))}")
+        if is_dataclass(types[key]) and isinstance(value, dict):
+            _refuse_unknown(types[key], value, f"{section}{key}.")

@@ -1,0 +1,1 @@
+"""Layers that two or more recipes use. Nothing moves in on its first use."""

@@ -1,0 +1,1 @@
+"""One folder a model. Recipes never import each other."""
