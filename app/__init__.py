@@ -1,0 +1,1 @@
+"""The Axon server: trained models over REST. It runs exported ONNX graphs and never imports torch."""

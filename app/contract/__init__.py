@@ -1,0 +1,4 @@
+"""What training and serving share: one implementation of every procedure, one class for the manifest.
+
+Imports numpy, Pillow, pydantic, tokenizers and the standard library; nothing else.
+"""

@@ -1,0 +1,110 @@
+"""Image bytes to pixels: the one path that training, evaluation and serving all take.
+
+Letters: H, W height and width in pixels.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.errors import InputTooLarge, UndecodableImage, UnsupportedMediaType
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")
+MAX_PIXELS = 40_000_000  # a 36-megapixel photograph fits; 160 MB once decoded to RGBA
+DRAFT_MARGIN = 2  # a JPEG is decoded at no less than twice the size asked for, so that the resize still averages
+
+_SIGNATURES = {b"GIF8": "GIF", b"BM": "BMP", b"II*\x00": "TIFF", b"MM\x00*": "TIFF", b"%PDF": "PDF", b"<svg": "SVG"}
+_RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
+
+
+class ImageProcessor(BaseModel):
+    """How a model sees a picture: stored in its manifest, and doing the work itself.
+
+    `squash` resizes to (height, width) whatever the aspect ratio; `shortest-edge-crop` resizes until both
+    sides cover (height, width), then cuts the centre. Normalisation is inside the graph, so pixels stay uint8.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["image"] = "image"
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+    resize: Literal["squash", "shortest-edge-crop"] = "squash"
+    resample: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"
+    min_side_px: int = Field(default=16, gt=0)
+
+    def preprocess(self, data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+        """Encoded JPEG, PNG or WebP to pixels (3, H, W), RGB. Raises as `decode` does."""
+        image = decode(data, draft_side_px=max(self.height, self.width), max_pixels=max_pixels)
+        if min(image.size) < self.min_side_px:
+            width, height = image.size
+            raise UndecodableImage(f"it is {width} x {height} px; each side needs at least {self.min_side_px}")
+        return self.to_pixels(image)
+
+    def to_pixels(self, image: Image.Image) -> NDArray[np.uint8]:
+        """A decoded RGB picture of any size to (3, H, W)."""
+        size = (self.width, self.height)
+        resample = _RESAMPLE[self.resample]
+        if self.resize == "squash":
+            image = image.resize(size, resample)
+        else:
+            image = ImageOps.fit(image, size, resample)
+        return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))  # (H, W, 3) -> (3, H, W)
+
+
+def decode(data: bytes, *, draft_side_px: int | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """One still picture as 8-bit RGB, turned upright by its EXIF orientation.
+
+    16-bit grey is scaled to 8 bits, CMYK and palettes are converted, transparency is laid over white.
+    Raises UndecodableImage, UnsupportedMediaType (another format, or animated), InputTooLarge (pixels).
+    """
+    image = _open(data, max_pixels)
+    if draft_side_px is not None and image.format == "JPEG":
+        image.draft(None, (draft_side_px * DRAFT_MARGIN, draft_side_px * DRAFT_MARGIN))
+    try:
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
+    except Exception:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error ... on broken bytes
+        raise UndecodableImage("the file is truncated or damaged") from None
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    """Read the header only: the format and the size are known before a pixel is decoded."""
+    if not data:
+        raise UndecodableImage("it is empty")
+    _refuse_other_formats(data)
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise InputTooLarge(f"the image has more than {max_pixels:,} pixels", param="image") from None
+    except Exception:
+        raise UndecodableImage("these bytes are not a JPEG, PNG or WebP picture") from None
+    width, height = image.size
+    if width * height > max_pixels:
+        raise InputTooLarge(f"the image is {width} x {height} px; the limit is {max_pixels:,} pixels", param="image")
+    if getattr(image, "n_frames", 1) > 1:
+        raise UnsupportedMediaType("animated images are not accepted; send one frame", param="image")
+    return image
+
+
+def _refuse_other_formats(data: bytes) -> None:
+    for signature, name in _SIGNATURES.items():
+        if data.startswith(signature):
+            raise UnsupportedMediaType(f"{name} is not accepted; send JPEG, PNG or WebP", param="image")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel: convert() would clip, not scale
+        grey = np.asarray(image).astype(np.float32) / 257  # 65535 / 257 = 255
+        image = Image.fromarray(np.clip(np.rint(grey), 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return image.convert("RGB")

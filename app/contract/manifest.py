@@ -1,0 +1,217 @@
+"""manifest.json: everything that is known of a model besides its weights. One class writes it and reads it.
+
+`schema_version` rises when an old file can no longer be read. Unknown fields are errors: a typing slip must
+not become a setting that is silently ignored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from app.contract.classification import Target
+from app.contract.images import ImageProcessor
+from app.contract.text import TextProcessor
+from app.errors import ModelRejected
+
+SCHEMA_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+NAME_PATTERN = "^[a-z0-9][a-z0-9._-]{0,63}$"
+
+Datatype = Literal[
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
+]  # fmt: skip
+
+
+def _inside_the_folder(name: str) -> str:
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or "\\" in name:
+        raise ValueError("must be a path inside the model's folder")
+    return name
+
+
+RelativePath = Annotated[str, AfterValidator(_inside_the_folder)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TensorSpec(_Frozen):
+    """A tensor as the Open Inference Protocol writes it; -1 stands for an axis of any length."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+
+
+class Graph(_Frozen):
+    """One ONNX file, and the tolerance at which it was proved equal to the PyTorch module."""
+
+    file: RelativePath
+    sha256: Sha256
+    inputs: tuple[TensorSpec, ...] = Field(min_length=1)
+    outputs: tuple[TensorSpec, ...] = Field(min_length=1)
+    atol: float = Field(gt=0)
+
+
+class Golden(_Frozen):
+    """One request, as a client would send it, and the tensors that the graph answered at export."""
+
+    request: RelativePath  # "golden/request.png"; a .txt file is read as text, anything else as bytes
+    outputs: RelativePath  # "golden/outputs.npz": one array a graph output, first axis the request's rows
+    atol: float = Field(gt=0)
+
+
+class Label(_Frozen):
+    name: str
+    title: str
+
+
+class Batching(_Frozen):
+    """How the server may group requests; rows, not requests, are counted."""
+
+    max_batch_size: int = Field(default=8, gt=0)
+    max_queue_delay_us: int = Field(default=0, ge=0)
+
+
+class Metric(_Frozen):
+    """A figure that `evaluate` measured: on what, on how many, and how sure."""
+
+    name: str
+    value: float
+    ci95: tuple[float, float] | None = None
+    n: int = Field(gt=0)
+    data: str
+    split: str
+    note: str | None = None  # "ONNX Runtime, one view"
+
+
+class DataSource(_Frozen):
+    name: str
+    source: str
+    sha256: Sha256
+    licence: str
+
+
+class Provenance(_Frozen):
+    """How the weights came to be."""
+
+    recipe: str
+    preset: str
+    commit: str
+    config: dict[str, JsonValue]
+    data: tuple[DataSource, ...]
+    trained_at: AwareDatetime
+    versions: dict[str, str]
+    hardware: str
+    duration_s: float = Field(ge=0)
+
+
+class License(_Frozen):
+    """The licence of the weights, which may be narrower than that of the code."""
+
+    name: str  # an SPDX identifier where there is one
+    url: str | None = None
+    notice: str | None = None
+
+
+class ModelManifest(_Frozen):
+    """The whole manifest. `GET /v1/models/{name}` shows it to people as the model card."""
+
+    schema_version: Literal[1]
+    name: str = Field(pattern=NAME_PATTERN)
+    version: str = Field(pattern="^[1-9][0-9]{0,8}$")
+    task: str = Field(pattern="^[a-z0-9][a-z0-9-]*$")
+    title: str
+    description: str
+    graphs: dict[str, Graph] = Field(min_length=1)  # by role; a model with one graph calls it "model"
+    processor: Annotated[ImageProcessor | TextProcessor, Field(discriminator="type")]
+    labels: tuple[Label, ...] = ()
+    temperature: float = Field(default=1.0, gt=0)
+    targets: tuple[Target, ...] = ()
+    default_target: str | None = None
+    defaults: dict[str, JsonValue] = {}
+    batching: Batching = Batching()
+    golden: Golden
+    metrics: tuple[Metric, ...]
+    measurements: dict[str, JsonValue] = {}  # what `evaluate` reports beyond single figures: subgroups, curves
+    provenance: Provenance
+    license: License
+    intended_use: str
+    limitations: tuple[str, ...]
+    notice: str | None = None  # one sentence that goes with every answer
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        labels = {label.name for label in self.labels}
+        for target in self.targets:
+            unknown = set(target.labels) - labels
+            if unknown:
+                raise ValueError(f"target {target.name!r} names unknown labels: {', '.join(sorted(unknown))}")
+        names = [target.name for target in self.targets]
+        if self.targets and self.default_target not in names:
+            raise ValueError(f"default_target must be one of: {', '.join(names)}")
+        return self
+
+    def save(self, directory: Path) -> Path:
+        path = directory / MANIFEST_FILE
+        path.write_text(self.model_dump_json(indent=1, exclude_none=True) + "\n", encoding="utf-8")
+        return path
+
+
+def load_manifest(directory: Path) -> ModelManifest:
+    """Read `directory`/manifest.json and check every file that it names. Raises ModelRejected, saying what to do."""
+    path = directory / MANIFEST_FILE
+    if not path.is_file():
+        raise ModelRejected(f"{MANIFEST_FILE} is missing; export the model again, or remove the folder")
+    try:
+        manifest = ModelManifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ModelRejected(_first_problem(error)) from None
+    if (directory.parent.name, directory.name) != (manifest.name, manifest.version):
+        raise ModelRejected(
+            f"the manifest is of {manifest.name}/{manifest.version} but lies in {directory.parent.name}/{directory.name}; "
+            "rename the folder to match"
+        )
+    check_files(manifest, directory)
+    return manifest
+
+
+def check_files(manifest: ModelManifest, directory: Path) -> None:
+    """Every file is there, inside the folder, and the hashed ones are unchanged. Raises ModelRejected."""
+    hashed = {graph.file: graph.sha256 for graph in manifest.graphs.values()}
+    if isinstance(manifest.processor, TextProcessor):
+        hashed[manifest.processor.tokenizer] = manifest.processor.sha256
+    root = directory.resolve()
+    for name in [*hashed, manifest.golden.request, manifest.golden.outputs]:
+        path = (directory / name).resolve()
+        if not path.is_relative_to(root):
+            raise ModelRejected(f"{name} points outside the model's folder; copy the file into it")
+        if not path.is_file():
+            raise ModelRejected(f"{name} is missing; export the model again")
+        if name in hashed and sha256(path) != hashed[name]:
+            raise ModelRejected(f"the sha256 of {name} is not the manifest's; restore the file or export the model again")
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_problem(error: ValidationError) -> str:
+    problems = error.errors()
+    first = problems[0]
+    place = ".".join(str(part) for part in first["loc"]) or "the file"
+    if first["type"] == "extra_forbidden":
+        text = f"unknown field {place}; remove it or correct its name"
+    elif first["type"] == "missing":
+        text = f"the field {place} is missing; add it"
+    else:
+        text = f"{place}: {first['msg']}"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{MANIFEST_FILE} does not fit schema {SCHEMA_VERSION}: {text}{more}"

@@ -1,0 +1,108 @@
+"""Text to token ids: the one path that training, evaluation and serving all take.
+
+Letters: T tokens of one text, B texts of a batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from tokenizers import Tokenizer
+
+from app.errors import InvalidOption
+
+
+class TextProcessor(BaseModel):
+    """How a model reads a text: stored in its manifest. `load` gives the tokenizer that does the work."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["text"] = "text"
+    tokenizer: str = "tokenizer.json"  # a Hugging Face tokenizers file: normaliser, pre-tokeniser and vocabulary
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    max_tokens: int = Field(gt=0)
+    head_tokens: int = Field(ge=0)  # of a longer text the first `head_tokens` and the last `max_tokens - head_tokens` stay
+    pad_token: str = "<pad>"
+    unknown_token: str = "<unk>"
+
+    @model_validator(mode="after")
+    def _head_fits(self) -> Self:
+        if self.head_tokens > self.max_tokens:
+            raise ValueError("head_tokens must not exceed max_tokens")
+        return self
+
+    def load(self, directory: Path) -> WordTokenizer:
+        tokenizer = Tokenizer.from_file(str(directory / self.tokenizer))
+        return WordTokenizer(tokenizer, self)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """One text as the model sees it."""
+
+    input_ids: NDArray[np.int64]  # (T,), at least one token
+    offsets: tuple[tuple[int, int], ...]  # T character spans into the text; an empty span where no character stands behind a token
+    truncated: bool
+
+
+class WordTokenizer:
+    """A tokenizers file with a rule for long texts and one for empty ones."""
+
+    def __init__(self, tokenizer: Tokenizer, processor: TextProcessor) -> None:
+        self._tokenizer = tokenizer
+        self._processor = processor
+        self.pad_id = self._id(processor.pad_token)
+        self.unknown_id = self._id(processor.unknown_token)
+        self.vocabulary_size: int = tokenizer.get_vocab_size()
+
+    def encode(self, text: str) -> Encoding:
+        """Token ids of one text. A text without a token becomes one unknown token.
+
+        Raises InvalidOption for a lone surrogate, which is no character.
+        """
+        if not _is_unicode(text):
+            raise InvalidOption("the text holds a lone surrogate, which is not a Unicode character", param="text")
+        encoded = self._tokenizer.encode(text, add_special_tokens=False)
+        ids, offsets = encoded.ids, encoded.offsets
+        if not ids:
+            ids, offsets = [self.unknown_id], [(0, 0)]
+        kept = self._kept(len(ids))
+        return Encoding(
+            input_ids=np.array([ids[i] for i in kept], dtype=np.int64),
+            offsets=tuple(offsets[i] for i in kept),
+            truncated=len(kept) < len(ids),
+        )
+
+    def _kept(self, count: int) -> list[int]:
+        maximum, head = self._processor.max_tokens, self._processor.head_tokens
+        if count <= maximum:
+            return list(range(count))
+        return [*range(head), *range(count - (maximum - head), count)]
+
+    def _id(self, token: str) -> int:
+        token_id = self._tokenizer.token_to_id(token)
+        if token_id is None:
+            raise ValueError(f"the tokenizer file has no token {token!r}")
+        return int(token_id)
+
+
+def pad(sequences: list[NDArray[np.int64]], pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sequences of any length to (input_ids (B, T), lengths (B,)), padded on the right."""
+    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+    input_ids = np.full((len(sequences), int(lengths.max())), pad_id, dtype=np.int64)  # (B, T)
+    for row, sequence in zip(input_ids, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    return input_ids, lengths
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

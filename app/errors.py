@@ -1,0 +1,94 @@
+"""What can go wrong while serving. A class knows its HTTP status and its type; the message is our own words.
+
+ServingError 500
+|- BadRequest 400             malformed body, base64 or JSON
+|  |- UndecodableImage        bytes that are not a whole picture
+|- ModelNotFound 404          names those that exist
+|- InputTooLarge 413          bytes, pixels, characters, items
+|- UnsupportedMediaType 415   lists what is accepted
+|- InvalidOption 422          a field out of range; `param` says which
+|- QueueFull 429              with an honest Retry-After
+|- ModelNotReady 503          loading or draining
+`- DeadlineExceeded 504
+
+ModelRejected stands apart: a model folder that cannot be served. It is met at load, never by a client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class ServingError(Exception):
+    """Something failed while a request was served; the client sees `message`, never a traceback."""
+
+    status = 500
+    type = "internal_error"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class BadRequest(ServingError):
+    status = 400
+    type = "bad_request"
+
+
+class UndecodableImage(BadRequest):
+    type = "undecodable_image"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the image cannot be decoded: {reason}", param="image")
+
+
+class ModelNotFound(ServingError):
+    status = 404
+    type = "model_not_found"
+
+    def __init__(self, name: str, available: Iterable[str], task: str | None = None) -> None:
+        names = ", ".join(sorted(available)) or "none"
+        scope = f" for {task}" if task else ""
+        super().__init__(f"there is no model {name[:64]!r}{scope}; available: {names}", param="model")
+
+
+class InputTooLarge(ServingError):
+    status = 413
+    type = "input_too_large"
+
+
+class UnsupportedMediaType(ServingError):
+    status = 415
+    type = "unsupported_media_type"
+
+
+class InvalidOption(ServingError):
+    status = 422
+    type = "invalid_option"
+
+
+class QueueFull(ServingError):
+    status = 429
+    type = "queue_full"
+
+    def __init__(self, model: str, retry_after_s: int) -> None:
+        super().__init__(f"the queue of {model!r} is full; try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+class ModelNotReady(ServingError):
+    status = 503
+    type = "model_not_ready"
+
+
+class DeadlineExceeded(ServingError):
+    status = 504
+    type = "deadline_exceeded"
+
+    def __init__(self) -> None:
+        super().__init__("the deadline passed before the answer was ready; the work was dropped")
+
+
+class ModelRejected(Exception):
+    """A model folder that cannot be served; the message says what is wrong and what to do."""
