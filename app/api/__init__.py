@@ -1,0 +1,1 @@
+"""The parts of the REST surface that belong to no task."""

@@ -1,0 +1,121 @@
+"""Request bodies: read under a limit, then taken apart by their content type."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from app.api.state import settings
+from app.api.validation import validate_json
+from app.contract.images import MEDIA_TYPES
+from app.errors import BadRequest, InputTooLarge, UnsupportedMediaType
+
+Model = TypeVar("Model", bound=BaseModel)
+
+MAX_FORM_FIELDS = 16
+LINGER_FACTOR = 4  # of an oversized body, up to this many limits are read and thrown away, so that the client hears the 413
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBody:
+    """An encoded picture, and the options that came beside it in the body."""
+
+    data: bytes
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class _ImageJson(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    image: str
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body, streamed or not. Raises InputTooLarge."""
+    limit = settings(request).max_body_bytes
+    body = bytearray()
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received <= limit:
+            body += chunk
+        elif received > limit * LINGER_FACTOR:
+            break
+    if received > limit:
+        raise InputTooLarge(f"the body is larger than {limit:,} bytes")
+    return bytes(body)
+
+
+async def read_json(request: Request, model: type[Model]) -> Model:
+    """A JSON body as a schema. Raises UnsupportedMediaType, InputTooLarge, BadRequest, InvalidOption."""
+    body = await read_body(request)
+    media_type = _media_type(request)
+    if media_type != "application/json":
+        raise UnsupportedMediaType(f"send application/json, not {media_type or 'a body without Content-Type'}")
+    return validate_json(model, body)
+
+
+async def read_image(request: Request) -> ImageBody:
+    """A picture as a raw image/* body, as the multipart field `image`, or as base64 in JSON.
+
+    Raises UnsupportedMediaType, InputTooLarge, BadRequest.
+    """
+    body = await read_body(request)
+    media_type = _media_type(request)
+    if not body:
+        raise BadRequest("the body is empty; send a JPEG, PNG or WebP picture", param="image")
+    if media_type in MEDIA_TYPES:
+        return ImageBody(body)
+    if media_type == "multipart/form-data":
+        return await _read_multipart(request, body)
+    if media_type == "application/json":
+        return _read_base64(validate_json(_ImageJson, body))
+    raise UnsupportedMediaType(
+        f"send {', '.join(MEDIA_TYPES)}, multipart/form-data or application/json, not {media_type or 'a body without Content-Type'}"
+    )
+
+
+def _media_type(request: Request) -> str:
+    """The content type without its parameters, cut to a sane length."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()[:64]
+
+
+async def _read_multipart(request: Request, body: bytes) -> ImageBody:
+    async def one_chunk() -> AsyncIterator[bytes]:
+        yield body
+        yield b""
+
+    try:
+        parser = MultiPartParser(request.headers, one_chunk(), max_files=1, max_fields=MAX_FORM_FIELDS, max_part_size=len(body))
+        form = await parser.parse()
+    except (MultiPartException, KeyError):  # KeyError: no boundary in the content type
+        raise BadRequest("the multipart body is malformed; send one file in the field 'image'") from None
+    async with form:
+        image = form.get("image")
+        if not isinstance(image, UploadFile):
+            raise BadRequest("the form has no file in the field 'image'", param="image")
+        data = await image.read()
+        if not data:
+            raise BadRequest("the file in the field 'image' is empty", param="image")
+        return ImageBody(data, {name: value for name, value in form.items() if isinstance(value, str)})
+
+
+def _read_base64(body: _ImageJson) -> ImageBody:
+    text = body.image
+    if text.startswith("data:"):  # a data URL, as a browser's FileReader gives it
+        text = text.partition(",")[2]
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadRequest("image is not valid base64", param="image") from None
+    if not data:
+        raise BadRequest("image is empty", param="image")
+    return ImageBody(data, dict(body.model_extra or {}))

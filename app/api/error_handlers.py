@@ -1,0 +1,90 @@
+"""One shape for every error: `{"error": {"type", "message", "param"}}`."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from app.api.validation import explain
+from app.errors import QueueFull, ServingError
+
+logger = logging.getLogger("axon.errors")
+
+
+class ErrorDetail(BaseModel):
+    type: str
+    message: str
+    param: str | None = None
+
+
+class ErrorAnswer(BaseModel):
+    """What every answer that is not a success looks like."""
+
+    error: ErrorDetail
+
+
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer, "description": description}
+    for status, description in {
+        400: "The body is malformed, or the picture cannot be decoded",
+        404: "There is no such model; the message names those that exist",
+        413: "Too many bytes, pixels, characters or texts",
+        415: "The content type is not accepted",
+        422: "An option is out of range; `param` says which",
+        429: "The queue is full; see Retry-After",
+        503: "The model is loading, was refused, or the server is shutting down",
+        504: "The deadline passed",
+    }.items()
+}
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(ServingError, _serving_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(ClientDisconnect, _client_disconnect)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _serving_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServingError)
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, QueueFull) else None
+    return _answer(error.status, error.type, error.message, error.param, headers)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return await _serving_error(request, explain(error.errors()))
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    """Routing errors: no such path, or not with this method."""
+    assert isinstance(error, HTTPException)
+    message = {
+        404: f"there is nothing at {request.url.path[:128]}; see /docs",
+        405: f"{request.method[:16]} is not allowed at {request.url.path[:128]}; see /docs",
+    }.get(error.status_code, HTTPStatus(error.status_code).phrase)
+    kind = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    return _answer(error.status_code, kind, message, None, dict(error.headers or {}))
+
+
+async def _client_disconnect(request: Request, error: Exception) -> Response:
+    """Nobody is left to read this; 499 is what the access log shows."""
+    return Response(status_code=499)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    logger.error("%s %r failed", request.method, request.url.path, exc_info=error)
+    return _answer(500, "internal_error", "the server failed to answer; its log has the details under this request id", None)
+
+
+def _answer(status: int, kind: str, message: str, param: str | None, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"error": {"type": kind, "message": message, "param": param}}, status, headers)

@@ -1,0 +1,58 @@
+"""Which models there are, and each one's card."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.requests import Request
+
+from app.api.error_handlers import ERROR_RESPONSES
+from app.api.state import repository
+from app.contract.manifest import ModelManifest
+from app.runtime.served_model import ServedModel
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+class ModelSummary(BaseModel):
+    """One model: OpenAI's fields, then ours."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int  # Unix seconds of the training
+    owned_by: str = "axon"
+    task: str
+    version: str
+    title: str
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ModelSummary]
+
+
+class ModelDetail(ModelSummary):
+    card: ModelManifest
+    execution_provider: dict[str, str]  # {"requested": ..., "actual": ...}
+
+
+@router.get("", summary="The served models")
+async def list_models(request: Request) -> ModelList:
+    return ModelList(data=[ModelSummary(**_summary(model)) for model in repository(request).ready()])
+
+
+@router.get("/{name}", summary="A model's card", responses={404: ERROR_RESPONSES[404]})
+async def get_model_card(request: Request, name: str) -> ModelDetail:
+    """The manifest that lies beside the weights: data, metrics with intervals, provenance, licence, limitations."""
+    model = repository(request).get(name)
+    session = model.session
+    providers = {"requested": session.requested_provider, "actual": session.actual_provider}
+    return ModelDetail(**_summary(model), card=model.manifest, execution_provider=providers)
+
+
+def _summary(model: ServedModel) -> dict[str, Any]:
+    manifest = model.manifest
+    created = int(manifest.provenance.trained_at.timestamp())
+    return {"id": manifest.name, "created": created, "task": manifest.task, "version": manifest.version, "title": manifest.title}

@@ -1,0 +1,31 @@
+"""What the lifespan makes and every request can reach."""
+
+from __future__ import annotations
+
+from typing import TypedDict, cast
+
+from starlette.requests import Request
+
+from app.runtime.metrics import ServingMetrics
+from app.runtime.repository import ModelRepository
+from app.settings import Settings
+
+
+class State(TypedDict):
+    """Yielded by the lifespan; Starlette puts it on `request.state`."""
+
+    settings: Settings
+    repository: ModelRepository
+    metrics: ServingMetrics
+
+
+def settings(request: Request) -> Settings:
+    return cast(Settings, request.state.settings)
+
+
+def repository(request: Request) -> ModelRepository:
+    return cast(ModelRepository, request.state.repository)
+
+
+def metrics(request: Request) -> ServingMetrics:
+    return cast(ServingMetrics, request.state.metrics)

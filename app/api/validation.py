@@ -1,0 +1,73 @@
+"""pydantic's findings in our own words: which field, what is wrong, what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from app.errors import BadRequest, InvalidOption, ServingError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+MAX_ECHO_CHARS = 64
+
+_WORDS = {
+    "missing": "is required",
+    "extra_forbidden": "is not an option here",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be more than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be less than {lt}",
+    "finite_number": "must be a finite number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "string_type": "must be a string",
+    "string_unicode": "must be valid Unicode text",
+    "list_type": "must be a list",
+    "literal_error": "must be one of {expected}",
+    "enum": "must be one of {expected}",
+    "too_short": "needs at least {min_length} entries",
+    "string_too_short": "must not be empty",
+    "too_long": "takes at most {max_length} entries",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "json_invalid": "is not valid JSON",
+}
+
+
+def explain(errors: Sequence[Mapping[str, Any]]) -> ServingError:
+    """The first finding as one of our errors: 400 for JSON that does not parse, else 422 with `param`."""
+    first = errors[0]
+    if first["type"] == "json_invalid":
+        return BadRequest("the body is not valid JSON (UTF-8, no lone surrogates, at most 200 levels deep)")
+    place = [str(part) for part in first["loc"] if part not in ("query", "path", "header", "body")]
+    param = place[0] if place else None
+    words = _WORDS.get(first["type"], "is not valid").format(**first.get("ctx", {}))
+    if param is None:
+        return BadRequest(f"the body {words}")
+    return InvalidOption(f"{param[:MAX_ECHO_CHARS]} {words}", param=param[:MAX_ECHO_CHARS])
+
+
+def validate(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """Fields to a schema. Raises InvalidOption."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise explain(error.errors()) from None
+
+
+def validate_json(model: type[Model], body: bytes) -> Model:
+    """A JSON body to a schema. Raises BadRequest or InvalidOption."""
+    if not body.strip():
+        raise BadRequest("the body is empty; send a JSON object")
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise explain(error.errors()) from None

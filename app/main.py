@@ -1,0 +1,69 @@
+"""The application: settings in, FastAPI out. Nothing global."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.responses import RedirectResponse, Response
+
+from app import tasks
+from app.api import health, metrics, models
+from app.api.error_handlers import install_error_handlers
+from app.api.state import State
+from app.observability import RequestContext
+from app.runtime.cores import available_cores
+from app.runtime.metrics import ServingMetrics
+from app.runtime.repository import ModelRepository, RuntimeOptions
+from app.settings import Settings
+
+DESCRIPTION = """Trained models over REST: each operation below has an example that works from **Try it out**.
+
+`GET /v1/models/{name}` is a model's card: what it was trained on, how good it is, and what it is not for."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The server for one set of settings. Models load after start: `/health/ready` says when they are warm."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+        serving_metrics = ServingMetrics()
+        cores = settings.cores or available_cores()
+        with ThreadPoolExecutor(cores, thread_name_prefix="axon-run") as executor:
+            repository = make_repository(settings, executor, cores, serving_metrics)
+            loading = asyncio.create_task(asyncio.to_thread(repository.load_all))
+            yield {"settings": settings, "repository": repository, "metrics": serving_metrics}
+            await loading
+            await repository.drain(settings.drain_timeout_ms / 1000)
+
+    app = FastAPIOffline(title="Axon", version="0.1.0", description=DESCRIPTION, lifespan=lifespan)
+    app.add_middleware(RequestContext)
+    install_error_handlers(app)
+    for task in tasks.discover():
+        app.include_router(task.router)
+    app.include_router(models.router)
+    app.include_router(health.router)
+    app.include_router(metrics.router)
+
+    @app.get("/", include_in_schema=False)
+    async def home() -> Response:
+        return RedirectResponse("/docs")
+
+    return app
+
+
+def make_repository(settings: Settings, executor: ThreadPoolExecutor, cores: int, serving_metrics: ServingMetrics) -> ModelRepository:
+    """One budget of cores for all models: on a CPU as many single-threaded runs at once, on a GPU one run at a time."""
+    options = RuntimeOptions(
+        provider=settings.provider,
+        strict_provider=settings.strict_provider,
+        instances=cores if settings.provider == "cpu" else 1,
+        threads=1,
+        max_queue_size=settings.max_queue_size,
+    )
+    pipelines = {task.Pipeline.task: task.Pipeline for task in tasks.discover()}
+    return ModelRepository(settings.models, pipelines, executor, serving_metrics, options)

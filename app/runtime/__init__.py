@@ -1,0 +1,1 @@
+"""How a model runs: sessions, batches, the repository. Knows no HTTP and no task."""

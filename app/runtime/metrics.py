@@ -1,0 +1,31 @@
+"""What is counted while models run, in Prometheus' terms. One registry an app: nothing global."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_ROWS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class ServingMetrics:
+    """Counters and histograms, labelled by model and version. Histograms of time are in seconds."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        model = ("model", "version")
+        self.success = Counter("axon_inference_request_success", "Requests answered", model, registry=self.registry)
+        self.failure = Counter("axon_inference_request_failure", "Requests failed", (*model, "reason"), registry=self.registry)
+        self.rows = Counter("axon_inference_count", "Rows that ran", model, registry=self.registry)
+        self.batches = Counter("axon_inference_exec_count", "Batches that ran", model, registry=self.registry)
+        self.pending = Gauge("axon_pending_requests", "Requests accepted and not answered", model, registry=self.registry)
+        self.queue_s = Histogram("axon_queue_seconds", "Wait of a batch's oldest row", model, buckets=_SECONDS, registry=self.registry)
+        self.compute_s = Histogram(
+            "axon_compute_seconds", "Work by stage", (*model, "stage"), buckets=_SECONDS, registry=self.registry
+        )
+        self.request_s = Histogram("axon_request_seconds", "Whole request in the server", model, buckets=_SECONDS, registry=self.registry)
+        self.batch_size = Histogram("axon_batch_size", "Rows in a batch", model, buckets=_ROWS, registry=self.registry)
+        self.model_ready = Gauge("axon_model_ready", "1 when the model is warm", model, registry=self.registry)
+        self.provider = Gauge(
+            "axon_execution_provider_info", "Provider asked for and given", (*model, "requested", "actual"), registry=self.registry
+        )

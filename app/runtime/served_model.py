@@ -1,0 +1,176 @@
+"""A model that answers: its manifest, its pipeline, its session and its batcher. `predict` is the whole path."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.contract.manifest import ModelManifest
+from app.errors import DeadlineExceeded, ModelNotReady, ModelRejected, QueueFull, ServingError
+from app.runtime.batcher import BatchTiming, DynamicBatcher
+from app.runtime.metrics import ServingMetrics
+from app.runtime.pipeline import Pipeline, split_rows
+from app.runtime.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One answer an item, and where the time went, in milliseconds."""
+
+    answers: list[Any]
+    timing_ms: dict[str, float]
+
+
+class ServedModel:
+    """One version of one model, loaded and warm."""
+
+    def __init__(
+        self,
+        manifest: ModelManifest,
+        directory: Path,
+        pipeline: Pipeline,
+        session: Session,
+        executor: Executor,
+        metrics: ServingMetrics,
+        *,
+        instances: int,
+        max_queue_size: int,
+    ) -> None:
+        self.manifest = manifest
+        self.directory = directory
+        self.pipeline = pipeline
+        self.session = session
+        self._executor = executor
+        self._preparing = 0  # items between the door and the queue
+        self._labels = (manifest.name, manifest.version)
+        self._metrics = metrics
+        self.batcher = DynamicBatcher(
+            manifest.name,
+            self._run_batch,
+            executor,
+            instances=instances,
+            max_batch_size=manifest.batching.max_batch_size,
+            max_queue_delay_us=manifest.batching.max_queue_delay_us,
+            max_queue_size=max_queue_size,
+            bucket_of=pipeline.bucket,
+            observe=self._observe_batch,
+        )
+        self._pending = metrics.pending.labels(*self._labels)
+        metrics.provider.labels(*self._labels, session.requested_provider, session.actual_provider).set(1)
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    async def predict(self, items: Sequence[Any], options: Any = None, deadline: float | None = None) -> Prediction:
+        """Preprocess, batch, run, postprocess. One answer an item.
+
+        `deadline` is a time.monotonic() instant. Raises what preprocess, the batcher and the run raise.
+        """
+        options = self.pipeline.default_options() if options is None else options
+        started = time.monotonic()
+        with self._counted():
+            rows = await self._prepare(items, options)
+            prepared = time.monotonic()
+            outputs = await self.batcher.submit([row for group in rows for row in group], deadline)
+            ran = time.monotonic()
+            answers = self._postprocess(rows, outputs, options)
+        ended = time.monotonic()
+        self._observe_request(started, prepared, ran, ended)
+        return Prediction(answers, _milliseconds(preprocess=prepared - started, infer=ran - prepared, total=ended - started))
+
+    def warm_up(self) -> None:
+        """Replay the golden request. Raises ModelRejected when the graph no longer answers as it did at export."""
+        golden = self.manifest.golden
+        path = self.directory / golden.request
+        item = path.read_text(encoding="utf-8") if path.suffix == ".txt" else path.read_bytes()
+        rows = self.pipeline.preprocess(item, self.pipeline.default_options())
+        answered = self.session.run(self.pipeline.collate(rows))
+        with np.load(self.directory / golden.outputs, allow_pickle=False) as expected:
+            for name in expected.files:
+                if name not in answered or answered[name].shape != expected[name].shape:
+                    raise ModelRejected(f"the golden answer has a tensor {name!r} that the graph does not give; export the model again")
+                difference = float(np.abs(answered[name].astype(np.float64) - expected[name]).max())
+                if not difference <= golden.atol:
+                    raise ModelRejected(
+                        f"the golden request answers {difference:.1e} away from what was recorded at export "
+                        f"(tolerance {golden.atol:.0e}); export the model again"
+                    )
+        self._metrics.model_ready.labels(*self._labels).set(1)
+
+    async def _prepare(self, items: Sequence[Any], options: Any) -> list[list[Any]]:
+        """Preprocess off the event loop, if the queue has room for what is being prepared as well."""
+        self.batcher.check_room(self._preparing + len(items))
+        self._preparing += len(items)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._preprocess, items, options)
+        finally:
+            self._preparing -= len(items)
+
+    def _preprocess(self, items: Sequence[Any], options: Any) -> list[list[Any]]:
+        started = time.monotonic()
+        rows = [self.pipeline.preprocess(item, options) for item in items]
+        self._metrics.compute_s.labels(*self._labels, "preprocess").observe(time.monotonic() - started)
+        return rows
+
+    def _run_batch(self, rows: list[Any]) -> list[Any]:
+        return split_rows(self.session.run(self.pipeline.collate(rows)), len(rows))
+
+    def _postprocess(self, rows: list[list[Any]], outputs: list[Any], options: Any) -> list[Any]:
+        answers, start = [], 0
+        for group in rows:
+            answers.append(self.pipeline.postprocess(group, outputs[start : start + len(group)], options))
+            start += len(group)
+        return answers
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count the request as pending while it is here, and by its outcome when it leaves."""
+        self._pending.inc()
+        try:
+            yield
+        except BaseException as error:
+            self._metrics.failure.labels(*self._labels, _reason(error)).inc()
+            raise
+        else:
+            self._metrics.success.labels(*self._labels).inc()
+        finally:
+            self._pending.dec()
+
+    def _observe_batch(self, timing: BatchTiming) -> None:
+        self._metrics.rows.labels(*self._labels).inc(timing.size)
+        self._metrics.batches.labels(*self._labels).inc()
+        self._metrics.batch_size.labels(*self._labels).observe(timing.size)
+        self._metrics.queue_s.labels(*self._labels).observe(timing.oldest_wait_s)
+        self._metrics.compute_s.labels(*self._labels, "infer").observe(timing.run_s)
+
+    def _observe_request(self, started: float, prepared: float, ran: float, ended: float) -> None:
+        self._metrics.compute_s.labels(*self._labels, "postprocess").observe(ended - ran)
+        self._metrics.request_s.labels(*self._labels).observe(ended - started)
+
+
+def _reason(error: BaseException) -> str:
+    """The failure's label in the metrics."""
+    match error:
+        case QueueFull() | ModelNotReady():
+            return "rejected"
+        case DeadlineExceeded():
+            return "timeout"
+        case asyncio.CancelledError():
+            return "cancelled"
+        case ServingError() if error.status < 500:
+            return "invalid"
+        case _:
+            return "backend"
+
+
+def _milliseconds(**seconds: float) -> dict[str, float]:
+    return {stage: round(value * 1000, 2) for stage, value in seconds.items()}

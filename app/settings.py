@@ -1,0 +1,31 @@
+"""Every setting of the server. Each is an environment variable AXON_<NAME>; the unit stands in the name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read once at start. README.md lists them; a test holds the two together."""
+
+    model_config = SettingsConfigDict(env_prefix="AXON_", frozen=True, extra="ignore")
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    models: Path = Field(default=Path("models"), description="the model repository")
+    log_format: Literal["text", "json"] = Field(default="text", description="form of the log lines")
+    provider: Literal["cpu", "cuda", "tensorrt"] = Field(default="cpu", description="ONNX Runtime execution provider")
+    strict_provider: bool = Field(default=False, description="refuse to serve a model on another provider than asked for")
+    strict_readiness: bool = Field(default=True, description="ready only when no model was refused, as Triton does")
+    cores: int | None = Field(default=None, ge=1, description="processors to use; by default those of the cpuset and the quota")
+    max_queue_size: int = Field(default=1024, ge=1, description="rows that may wait, a model; beyond, 429")
+    request_timeout_ms: int = Field(default=30_000, ge=1, description="deadline of a request that names none")
+    drain_timeout_ms: int = Field(default=20_000, ge=0, description="time for accepted requests to finish at shutdown")
+    max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1, description="largest request body")  # a 36-megapixel JPEG fits
+    max_image_pixels: int = Field(default=40_000_000, ge=1, description="largest picture, in pixels")
+    max_text_chars: int = Field(default=50_000, ge=1, description="longest text, in characters")  # the longest IMDB review has 14,000
+    max_texts: int = Field(default=64, ge=1, description="most texts in one request")
