@@ -1,0 +1,1 @@
+"""Skin lesions in dermatoscopic images, seven classes: EfficientNet-Lite0 fine-tuned on HAM10000."""

@@ -1,0 +1,45 @@
+"""Every setting of the recipe and its default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What a training image goes through, after one of the eight turns and flips of a square."""
+
+    affine_probability: float = 0.5  # share of images that are also turned, zoomed and shifted a little
+    rotation_degrees: float = 30.0
+    zoom: float = 0.1  # 0.1: between 90 % and 110 %; more and training and test see different scales
+    shift: float = 0.06  # of the side
+    brightness: float = 0.15
+    contrast: float = 0.15
+    saturation: float = 0.2
+    tint: float = 0.06  # gain of each colour alone
+    mixup_probability: float = 0.4  # share of batches
+    mixup_alpha: float = 0.2  # Zhang et al. 2018, arXiv:1710.09412
+
+
+@dataclass(frozen=True)
+class Config:
+    seed: int = 1
+    image_size: int = 160  # pixels, both sides, what is served
+    warmup_image_size: int = 128  # the first epochs see smaller, cheaper images
+    small_epochs: int = 0
+    epochs: int = 20
+    batch_size: int = 32  # of all processes together
+    frozen_blocks: int = 3  # of 16, see SkinLesionNet
+    dropout: float = 0.3
+    drop_path: float = 0.1
+    learning_rate: float = 6e-4
+    head_learning_rate: float = 3e-3
+    weight_decay: float = 0.03
+    warmup_share: float = 0.1  # of all steps
+    label_smoothing: float = 0.05
+    class_power: float = 0.5  # a class of n images is drawn in proportion to n ** class_power
+    ema_decay: float = 0.997  # of the averaged weights, which are the ones evaluated and shipped
+    fast_gradients: bool = False  # quicker on a CPU, see depthwise.py
+    compare_views: bool = True  # `evaluate` also measures the answer averaged over eight views
+    synthetic_lesions: int = 0  # > 0: no data set is needed, `prepare` draws this many lesions
+    augmentation: Augmentation = field(default_factory=Augmentation)

@@ -1,0 +1,185 @@
+"""Fine-tune EfficientNet-Lite0. The loop is here in full; Lightning Fabric places it on a CPU, a GPU or many processes.
+
+A run that was killed goes on from its last finished epoch with the same command, to the same result: every epoch's
+draws come from (seed, epoch). With several processes each one takes its part of the same global batches.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from training.kit import checkpoint
+from training.kit.config import config_dict
+from training.kit.run import Run
+from training.kit.run_log import RunLog
+from training.recipes.skin_lesion.augmentation import augment, mix
+from training.recipes.skin_lesion.config import Config
+from training.recipes.skin_lesion.data import LABELS, SkinLesions, load
+from training.recipes.skin_lesion.model import SkinLesionNet, load_imagenet
+
+
+def main(run: Run[Config]) -> None:
+    config, lesions = run.config, load(run)
+    fabric = launch()
+    torch.manual_seed(config.seed)
+    network = build(config)
+    load_imagenet(network)
+    if config.fast_gradients:
+        network.use_fast_gradients()
+    network = network.to(memory_format=torch.channels_last)
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True).to(fabric.device)
+    model, optimizer = fabric.setup(network, optimizer_for(network, config))
+    start, best, duration_s = resume(run, network, average, optimizer)
+    run_log = RunLog(run.directory, resume_epoch=start, quiet=fabric.global_rank > 0)
+    steps = len(lesions.splits["train"]) // config.batch_size
+    for epoch in range(start, config.epochs):
+        began, losses = time.perf_counter(), []
+        torch.manual_seed(hash((config.seed, epoch, fabric.global_rank)))  # dropout and drop path
+        batches = draw_batches(lesions, config, epoch, steps)
+        model.train()
+        for step, rows in enumerate(tqdm(batches, desc=f"epoch {epoch}", unit="batch", disable=fabric.global_rank > 0, mininterval=5)):
+            set_learning_rate(optimizer, config, (epoch * steps + step) / (config.epochs * steps))
+            images, targets = load_batch(lesions, config, epoch, step, rows)
+            mine = slice(fabric.global_rank * len(rows) // fabric.world_size, (fabric.global_rank + 1) * len(rows) // fabric.world_size)
+            logits = model(images[mine].to(fabric.device))  # (B, K)
+            loss = F.cross_entropy(logits, targets[mine].to(fabric.device))
+            optimizer.zero_grad(set_to_none=True)
+            fabric.backward(loss)
+            optimizer.step()
+            average.update_parameters(network)
+            losses.append(fabric.all_reduce(loss.detach(), reduce_op="mean").item())
+        if fabric.global_rank == 0:
+            measured = measure(average.module, lesions, "validation", config)
+            duration_s += time.perf_counter() - began
+            run_log.write(epoch, train_loss=float(np.mean(losses)), **measured, seconds=time.perf_counter() - began)
+            best = keep_best(run, average.module, best, epoch, measured, duration_s)
+            save(run, network, average, optimizer, epoch + 1, best, duration_s)
+        fabric.barrier()
+
+
+def launch() -> Fabric:
+    """One process, or under `torchrun` one of its processes."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    fabric = Fabric(accelerator="auto", devices=processes, num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", 1)))
+    fabric.launch()
+    return fabric
+
+
+def build(config: Config) -> SkinLesionNet:
+    return SkinLesionNet(len(LABELS), config.frozen_blocks, config.dropout, config.drop_path)
+
+
+def optimizer_for(network: SkinLesionNet, config: Config) -> torch.optim.AdamW:
+    """AdamW; no weight decay on biases and normalisation, a higher rate for the new classifier."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((name.startswith("classifier"), parameter.ndim > 1), []).append(parameter)
+    return torch.optim.AdamW(
+        {
+            "params": parameters,
+            "peak": config.head_learning_rate if new else config.learning_rate,
+            "weight_decay": config.weight_decay if matrix else 0.0,
+        }
+        for (new, matrix), parameters in groups.items()
+    )
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, config: Config, progress: float) -> None:
+    """Linear warm-up, then half a cosine down to 1 % of the peak; `progress` is 0 at the first step and 1 after the last."""
+    warm = min(progress / config.warmup_share, 1.0) if config.warmup_share else 1.0
+    down = max(progress - config.warmup_share, 0) / (1 - config.warmup_share)
+    factor = warm * (0.01 + 0.99 * (1 + math.cos(math.pi * down)) / 2)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
+
+
+def draw_batches(lesions: SkinLesions, config: Config, epoch: int, steps: int) -> NDArray[np.int64]:
+    """An epoch's rows, (steps, batch): with replacement, a class of n images in proportion to n ** class_power."""
+    rows = lesions.splits["train"]
+    labels = lesions.labels[rows]
+    weights = np.bincount(labels, minlength=len(LABELS)).astype(float)[labels] ** (config.class_power - 1)
+    generator = np.random.default_rng((config.seed, epoch))
+    return generator.choice(rows, size=(steps, config.batch_size), p=weights / weights.sum())
+
+
+def training_size(config: Config, epoch: int) -> int:
+    return config.warmup_image_size if epoch < config.small_epochs else config.image_size
+
+
+def load_batch(lesions: SkinLesions, config: Config, epoch: int, step: int, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """The whole global batch, augmented: images (B, 3, S, S) and soft targets (B, K). The same in every process."""
+    generator = torch.Generator().manual_seed((config.seed * 1_000 + epoch) * 1_000_000 + step)
+    pixels = torch.from_numpy(lesions.pixels[training_size(config, epoch)][rows])
+    smoothing = config.label_smoothing
+    targets = F.one_hot(torch.from_numpy(lesions.labels[rows]), len(LABELS)) * (1 - smoothing) + smoothing / len(LABELS)
+    images = augment(pixels, config.augmentation, generator)
+    images, targets = mix(images, targets, config.augmentation, generator)
+    return images.contiguous(memory_format=torch.channels_last), targets
+
+
+@torch.no_grad()
+def predict(network: nn.Module, pixels: NDArray[np.uint8], batch_size: int = 32) -> NDArray[np.float32]:
+    """Logits (N, K) of uint8 pixels (N, 3, S, S), one view each."""
+    network.eval()
+    device = next(network.parameters()).device
+    batches = (torch.from_numpy(pixels[i : i + batch_size]) for i in range(0, len(pixels), batch_size))
+    logits = [network(batch.contiguous(memory_format=torch.channels_last).to(device)).cpu() for batch in batches]
+    return torch.cat(logits).numpy()
+
+
+def measure(network: nn.Module, lesions: SkinLesions, split: str, config: Config) -> dict[str, float]:
+    """The figures that the choice of an epoch rests on. `score` is the mean of the three that the model is for."""
+    rows = lesions.splits[split]
+    logits = torch.from_numpy(predict(network, lesions.pixels[config.image_size][rows]))
+    labels = lesions.labels[rows]
+    probabilities = logits.softmax(1).numpy()
+    melanoma = LABELS.index("mel")
+    figures = {
+        "melanoma_auroc": float(roc_auc_score(labels == melanoma, probabilities[:, melanoma])),
+        "macro_auroc": float(np.mean([roc_auc_score(labels == k, probabilities[:, k]) for k in range(len(LABELS))])),
+        "balanced_accuracy": float(balanced_accuracy_score(labels, probabilities.argmax(1))),
+    }
+    loss = F.cross_entropy(logits, torch.from_numpy(labels)).item()
+    return {"validation_loss": loss, **figures, "score": sum(figures.values()) / len(figures)}
+
+
+def keep_best(run: Run[Config], network: nn.Module, best: float, epoch: int, measured: dict[str, float], duration_s: float) -> float:
+    """Write the averaged weights of every epoch, and mark the best by its score on validation lesions."""
+    state = {"model": network.state_dict(), "epoch": epoch, "measured": measured, "duration_s": duration_s}
+    state["config"] = config_dict(run.config)
+    checkpoint.save(run.directory / "epochs" / f"{epoch:03d}.pt", state)
+    if measured["score"] > best:
+        checkpoint.save(run.directory / "best.pt", state)
+    return max(best, measured["score"])
+
+
+def save(
+    run: Run[Config], network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, best: float, duration_s: float
+) -> None:
+    state = {"model": network.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
+    checkpoint.save(run.checkpoint, {**state, "epoch": epoch, "best": best, "duration_s": duration_s})
+
+
+def resume(run: Run[Config], network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float, float]:
+    """Bring back the last finished epoch: (epoch to do next, best score so far, seconds spent)."""
+    state: dict[str, Any] | None = checkpoint.load(run.checkpoint)
+    if state is None:
+        return 0, -math.inf, 0.0
+    network.load_state_dict(state["model"])
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["epoch"], state["best"], state["duration_s"]
