@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -89,7 +89,7 @@ def _media_type(request: Request) -> str:
 
 
 async def _read_multipart(request: Request, body: bytes) -> ImageBody:
-    async def one_chunk() -> AsyncIterator[bytes]:
+    async def one_chunk() -> AsyncGenerator[bytes, None]:
         yield body
         yield b""
 
@@ -98,14 +98,14 @@ async def _read_multipart(request: Request, body: bytes) -> ImageBody:
         form = await parser.parse()
     except (MultiPartException, KeyError):  # KeyError: no boundary in the content type
         raise BadRequest("the multipart body is malformed; send one file in the field 'image'") from None
-    async with form:
-        image = form.get("image")
-        if not isinstance(image, UploadFile):
-            raise BadRequest("the form has no file in the field 'image'", param="image")
-        data = await image.read()
-        if not data:
-            raise BadRequest("the file in the field 'image' is empty", param="image")
-        return ImageBody(data, {name: value for name, value in form.items() if isinstance(value, str)})
+    image = form.get("image")
+    data = await image.read() if isinstance(image, UploadFile) else None
+    options = {name: value for name, value in form.items() if isinstance(value, str) and name != "image"}
+    await form.close()
+    if not data:
+        problem = "has no file in the field 'image'" if data is None else "has an empty file in the field 'image'"
+        raise BadRequest(f"the form {problem}", param="image")
+    return ImageBody(data, options)
 
 
 def _read_base64(body: _ImageJson) -> ImageBody:

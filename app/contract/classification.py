@@ -65,8 +65,7 @@ class RocCurve(_Frozen):
 
     def _interpolate(self, threshold: float, values: tuple[float, ...], ci95: tuple[tuple[float, float], ...]) -> Estimate:
         value, low, high = (
-            float(np.interp(threshold, self.threshold, column))
-            for column in (values, [low for low, _ in ci95], [high for _, high in ci95])
+            float(np.interp(threshold, self.threshold, column)) for column in (values, [low for low, _ in ci95], [high for _, high in ci95])
         )
         return Estimate(value=value, ci95=(low, high))
 

@@ -52,10 +52,7 @@ class ImageProcessor(BaseModel):
         """A decoded RGB picture of any size to (3, H, W)."""
         size = (self.width, self.height)
         resample = _RESAMPLE[self.resample]
-        if self.resize == "squash":
-            image = image.resize(size, resample)
-        else:
-            image = ImageOps.fit(image, size, resample)
+        image = image.resize(size, resample) if self.resize == "squash" else ImageOps.fit(image, size, resample)
         return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))  # (H, W, 3) -> (3, H, W)
 
 
@@ -108,3 +105,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     return image.convert("RGB")
+
+
+def dihedral_views(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """The eight rotations and reflections of a square picture (3, S, S), the original first; of another shape (3, H, W)
+    the four that keep it. For test-time augmentation: a lesion has no upright."""
+    reflections = [pixels, pixels[:, :, ::-1], pixels[:, ::-1, :], pixels[:, ::-1, ::-1]]
+    if pixels.shape[1] == pixels.shape[2]:
+        reflections += [view.transpose(0, 2, 1) for view in reflections]
+    return [np.ascontiguousarray(view) for view in reflections]

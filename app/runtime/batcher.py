@@ -10,6 +10,7 @@ Everything but the run itself happens on the event loop, so there are no locks.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections import OrderedDict, deque
@@ -26,7 +27,6 @@ RunBatch = Callable[[list[Row]], list[Output]]
 
 MAX_RETRY_AFTER_S = 120
 FIRST_GUESS_ROW_S = 0.01  # service time before anything was measured
-DRAIN_POLL_S = 0.01
 SMOOTHING = 0.2  # weight of the newest batch in the measured service time
 
 
@@ -109,6 +109,7 @@ class DynamicBatcher:
         self._running: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._accepting = True
+        self._idle = asyncio.Event()  # nothing queued, nothing running
         self._row_s = FIRST_GUESS_ROW_S
 
     @property
@@ -156,9 +157,8 @@ class DynamicBatcher:
         self.stop_accepting()
         self._delay_s = 0.0
         self._dispatch()
-        ends = time.monotonic() + grace_s
-        while (self._running or self._queued) and time.monotonic() < ends:
-            await asyncio.sleep(DRAIN_POLL_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), grace_s)
         for queue in self._queues.values():
             for queued in queue:
                 queued.request.fail(ModelNotReady(f"{self.name!r} shut down before the request could run"))
@@ -167,13 +167,14 @@ class DynamicBatcher:
 
     def _dispatch(self) -> None:
         """Start as many batches as there are idle instances and due rows."""
-        while len(self._running) < self.instances:
-            batch = self._next_batch()
-            if not batch:
-                return
+        while len(self._running) < self.instances and (batch := self._next_batch()):
             task = asyncio.get_running_loop().create_task(self._run(batch))
             self._running.add(task)
             task.add_done_callback(self._finished)
+        if self._running or self._queued:
+            self._idle.clear()
+        else:
+            self._idle.set()
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

@@ -20,9 +20,7 @@ class ServingMetrics:
         self.batches = Counter("axon_inference_exec_count", "Batches that ran", model, registry=self.registry)
         self.pending = Gauge("axon_pending_requests", "Requests accepted and not answered", model, registry=self.registry)
         self.queue_s = Histogram("axon_queue_seconds", "Wait of a batch's oldest row", model, buckets=_SECONDS, registry=self.registry)
-        self.compute_s = Histogram(
-            "axon_compute_seconds", "Work by stage", (*model, "stage"), buckets=_SECONDS, registry=self.registry
-        )
+        self.compute_s = Histogram("axon_compute_seconds", "Work by stage", (*model, "stage"), buckets=_SECONDS, registry=self.registry)
         self.request_s = Histogram("axon_request_seconds", "Whole request in the server", model, buckets=_SECONDS, registry=self.registry)
         self.batch_size = Histogram("axon_batch_size", "Rows in a batch", model, buckets=_ROWS, registry=self.registry)
         self.model_ready = Gauge("axon_model_ready", "1 when the model is warm", model, registry=self.registry)

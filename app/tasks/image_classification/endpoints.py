@@ -1,0 +1,129 @@
+"""`POST /v1/image-classification/{model}` and its ROC curve."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, cast
+
+import numpy as np
+from fastapi import APIRouter, Depends, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.api.bodies import read_image
+from app.api.dependencies import get_deadline, get_model
+from app.api.error_handlers import ERROR_RESPONSES
+from app.api.validation import validate
+from app.contract.manifest import ModelManifest
+from app.errors import InvalidOption
+from app.runtime.served_model import Prediction, ServedModel
+from app.tasks.image_classification.pipeline import Classification, ImageClassificationPipeline
+from app.tasks.image_classification.schemas import (
+    ClassificationAnswer,
+    ClassificationOptions,
+    DecisionAnswer,
+    LabelProbability,
+    ModelRef,
+    RocAnswer,
+    example_image,
+)
+
+TASK = ImageClassificationPipeline.task
+
+router = APIRouter(prefix=f"/v1/{TASK}", tags=[TASK], responses=ERROR_RESPONSES)
+
+Model = Annotated[ServedModel, Depends(get_model(TASK, "skin-lesion"))]
+
+REQUEST_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["image"],
+                "properties": {"image": {"type": "string", "format": "byte", "description": "base64 of a JPEG, PNG or WebP"}},
+                "additionalProperties": {"description": "any option of the query"},
+            },
+            "example": {"image": example_image()},
+        },
+        "multipart/form-data": {
+            "schema": {"type": "object", "required": ["image"], "properties": {"image": {"type": "string", "format": "binary"}}}
+        },
+        **{kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/jpeg", "image/png", "image/webp")},
+    },
+}
+
+
+@router.post("/{model}", summary="Classify a picture", response_model=ClassificationAnswer, openapi_extra={"requestBody": REQUEST_BODY})
+async def classify_image(
+    request: Request, model: Model, options: Annotated[ClassificationOptions, Query()], deadline: Annotated[float, Depends(get_deadline)]
+) -> Response:
+    """Calibrated probabilities of all labels, and the decision for one target at a threshold of your choice.
+
+    Send the picture as a raw `image/*` body (fastest), as the multipart field `image`, or as base64 in JSON.
+    Options go into the query; a form or a JSON body may carry them as well.
+    """
+    body = await read_image(request)
+    if body.options:
+        options = validate(ClassificationOptions, {**options.model_dump(exclude_unset=True), **body.options})
+    prediction = await model.predict([body.data], options, deadline)
+    answer = _answer(model.manifest, prediction, options)
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+@router.get("/{model}/roc", summary="The ROC curve behind the thresholds", response_model=RocAnswer)
+async def get_roc(model: Model, target: Annotated[str | None, Query(max_length=64, examples=["melanoma"])] = None) -> Response:
+    """Sensitivity and specificity over the threshold, on the test split, with 95 % intervals and the named operating points."""
+    chosen = cast(ImageClassificationPipeline, model.pipeline).target(target)
+    if chosen is None:
+        raise InvalidOption(f"the model {model.name!r} has no targets, so no ROC curve", param="target")
+    answer = RocAnswer(
+        model=_ref(model.manifest),
+        target=chosen.name,
+        title=chosen.title,
+        labels=list(chosen.labels),
+        roc=chosen.roc,
+        operating_points=list(chosen.operating_points),
+        default_operating_point=chosen.default_operating_point,
+        measured_on=chosen.measured_on,
+    )
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def _ref(manifest: ModelManifest) -> ModelRef:
+    return ModelRef(name=manifest.name, version=manifest.version)
+
+
+def _answer(manifest: ModelManifest, prediction: Prediction, options: ClassificationOptions) -> ClassificationAnswer:
+    classification: Classification = prediction.answers[0]
+    order = np.argsort(-classification.probabilities, kind="stable")[: options.top_k]
+    predictions = [
+        LabelProbability(
+            label=manifest.labels[index].name,
+            title=manifest.labels[index].title,
+            probability=float(classification.probabilities[index]),
+        )
+        for index in order
+    ]
+    return ClassificationAnswer(
+        model=_ref(manifest),
+        predictions=predictions,
+        decision=_decision(classification),
+        notice=manifest.notice,
+        timing_ms=prediction.timing_ms,
+    )
+
+
+def _decision(classification: Classification) -> DecisionAnswer | None:
+    target, decision = classification.target, classification.decision
+    if target is None or decision is None:
+        return None
+    return DecisionAnswer(
+        target=target.name,
+        probability=decision.probability,
+        threshold=decision.threshold,
+        operating_point=decision.operating_point,
+        positive=decision.positive,
+        sensitivity=decision.sensitivity,
+        specificity=decision.specificity,
+        measured_on=target.measured_on,
+    )

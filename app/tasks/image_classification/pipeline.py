@@ -1,0 +1,91 @@
+"""Picture -> pixels -> logits -> calibrated probabilities -> decision."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.contract.classification import Decision, Target, decide, softmax
+from app.contract.images import ImageProcessor, dihedral_views
+from app.contract.manifest import ModelManifest
+from app.errors import InvalidOption, ModelRejected
+from app.tasks.image_classification.schemas import ClassificationOptions
+
+Pixels = NDArray[np.uint8]  # (3, H, W)
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """One picture's answer, before it is written as JSON."""
+
+    probabilities: NDArray[np.float64]  # (labels,)
+    target: Target | None
+    decision: Decision | None
+
+
+class ImageClassificationPipeline:
+    """The procedure around one classifier."""
+
+    task = "image-classification"
+
+    def __init__(self, manifest: ModelManifest, processor: ImageProcessor) -> None:
+        self._manifest = manifest
+        self._processor = processor
+        self._targets = {target.name: target for target in manifest.targets}
+        self._index = {label.name: index for index, label in enumerate(manifest.labels)}
+
+    @classmethod
+    def load(cls, manifest: ModelManifest, directory: Path) -> Self:
+        if not isinstance(manifest.processor, ImageProcessor) or not manifest.labels:
+            raise ModelRejected("image-classification wants an image processor and labels; complete manifest.json")
+        return cls(manifest, manifest.processor)
+
+    def default_options(self) -> ClassificationOptions:
+        return ClassificationOptions()
+
+    def preprocess(self, item: bytes, options: ClassificationOptions) -> list[Pixels]:
+        """An encoded picture to one view, or to all its rotations and reflections."""
+        self._decide(None, options)  # a wrong option is refused before the picture is decoded
+        pixels = self._processor.preprocess(item)
+        return dihedral_views(pixels) if options.augment else [pixels]
+
+    def bucket(self, row: Pixels) -> Hashable:
+        return row.shape
+
+    def collate(self, rows: Sequence[Pixels]) -> dict[str, NDArray[Any]]:
+        return {"pixel_values": np.stack(rows)}  # (B, 3, H, W)
+
+    def postprocess(self, rows: list[Pixels], outputs: list[dict[str, NDArray[Any]]], options: ClassificationOptions) -> Classification:
+        logits = np.stack([output["logits"] for output in outputs])  # (views, labels)
+        probabilities = softmax(logits, self._manifest.temperature).mean(axis=0)
+        target, decision = self._decide(probabilities, options)
+        return Classification(probabilities, target, decision)
+
+    def target(self, name: str | None) -> Target | None:
+        """The target asked for, or the default one; None for a model without targets. Raises InvalidOption."""
+        if name is None:
+            return self._targets[self._manifest.default_target] if self._manifest.default_target else None
+        if name not in self._targets:
+            raise InvalidOption(f"there is no target {name!r}; available: {', '.join(self._targets) or 'none'}", param="target")
+        return self._targets[name]
+
+    def _decide(self, probabilities: NDArray[np.float64] | None, options: ClassificationOptions) -> tuple[Target | None, Decision | None]:
+        """Without probabilities the options alone are checked."""
+        target = self.target(options.target)
+        if target is None:
+            return None, None
+        probability = 0.0 if probabilities is None else float(sum(probabilities[self._index[label]] for label in target.labels))
+        decision = decide(
+            target,
+            probability,
+            operating_point=options.operating_point,
+            threshold=options.threshold,
+            min_sensitivity=options.min_sensitivity,
+            false_negative_cost=options.false_negative_cost,
+        )
+        return target, decision

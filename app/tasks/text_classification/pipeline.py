@@ -1,0 +1,106 @@
+"""Text -> token ids -> logits -> calibrated probabilities, and occlusion to explain them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.contract.classification import softmax
+from app.contract.manifest import ModelManifest
+from app.contract.text import Encoding, TextProcessor, WordTokenizer, pad
+from app.errors import ModelRejected
+
+MAX_OCCLUSIONS = 64  # runs that an explanation may cost; a longer text is occluded in spans of several tokens
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    explain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TextRow:
+    """One entry of a batch: a text, or a text with a span taken out."""
+
+    input_ids: NDArray[np.int64]  # (T,)
+    encoding: Encoding  # of the whole text
+    span: tuple[int, int] | None = None  # tokens taken out
+
+
+@dataclass(frozen=True, slots=True)
+class SpanContribution:
+    start: int  # characters
+    end: int
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True)
+class TextClassification:
+    """One text's answer, before it is written as JSON."""
+
+    probabilities: NDArray[np.float64]  # (labels,)
+    truncated: bool
+    contributions: list[SpanContribution] | None
+
+
+class TextClassificationPipeline:
+    """The procedure around one classifier."""
+
+    task = "text-classification"
+
+    def __init__(self, manifest: ModelManifest, tokenizer: WordTokenizer) -> None:
+        self._manifest = manifest
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def load(cls, manifest: ModelManifest, directory: Path) -> Self:
+        if not isinstance(manifest.processor, TextProcessor) or not manifest.labels:
+            raise ModelRejected("text-classification wants a text processor and labels; complete manifest.json")
+        return cls(manifest, manifest.processor.load(directory))
+
+    def default_options(self) -> TextOptions:
+        return TextOptions()
+
+    def preprocess(self, item: str, options: TextOptions) -> list[TextRow]:
+        """A text to its own row, and, to explain it, one more for each span taken out."""
+        encoding = self._tokenizer.encode(item)
+        rows = [TextRow(encoding.input_ids, encoding)]
+        if options.explain and len(encoding.input_ids) > 1:
+            rows += [TextRow(np.delete(encoding.input_ids, slice(*span)), encoding, span) for span in _spans(len(encoding.input_ids))]
+        return rows
+
+    def bucket(self, row: TextRow) -> Hashable:
+        """Lengths between two powers of two share a batch, so that padding stays under half."""
+        return (len(row.input_ids) - 1).bit_length()
+
+    def collate(self, rows: Sequence[TextRow]) -> dict[str, NDArray[Any]]:
+        input_ids, lengths = pad([row.input_ids for row in rows], self._tokenizer.pad_id)  # (B, T), (B,)
+        return {"input_ids": input_ids, "lengths": lengths}
+
+    def postprocess(self, rows: list[TextRow], outputs: list[dict[str, NDArray[Any]]], options: TextOptions) -> TextClassification:
+        logits = np.stack([output["logits"] for output in outputs])  # (rows, labels)
+        probabilities = softmax(logits, self._manifest.temperature)
+        label = int(probabilities[0].argmax())
+        contributions = [
+            SpanContribution(*_characters(row), contribution=float(probabilities[0, label] - without[label]))
+            for row, without in zip(rows[1:], probabilities[1:], strict=True)
+        ]
+        return TextClassification(probabilities[0], rows[0].encoding.truncated, contributions if options.explain else None)
+
+
+def _spans(tokens: int) -> list[tuple[int, int]]:
+    """At most MAX_OCCLUSIONS spans of equal length that cover the tokens."""
+    width = -(-tokens // MAX_OCCLUSIONS)
+    return [(start, min(start + width, tokens)) for start in range(0, tokens, width)]
+
+
+def _characters(row: TextRow) -> tuple[int, int]:
+    """The characters that the row's missing span covered."""
+    assert row.span is not None
+    first, last = row.span
+    return row.encoding.offsets[first][0], row.encoding.offsets[last - 1][1]
