@@ -31,7 +31,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--run", type=Path, help="folder for checkpoints, logs and plots (default: runs/MODEL/PRESET)")
     parser.add_argument("--models", type=Path, default=Path("models"), help="model repository that `export` writes into")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from the preset")
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)  # options may stand between the overrides
 
 
 def main() -> None:

@@ -1,0 +1,20 @@
+"""Devices and processes: one line gives the same loop on a CPU, on a GPU, or in every process that `torchrun` started."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from lightning_fabric import Fabric
+
+
+def launch_fabric(threads: int = 0) -> Fabric:
+    """A launched Fabric. Under `torchrun` each of its processes joins; `threads` > 0 bounds a process's CPU threads."""
+    if threads > 0:
+        torch.set_num_threads(threads)
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by torchrun, as is WORLD_SIZE
+    nodes = int(os.environ.get("WORLD_SIZE", "1")) // local
+    distributed = local * nodes > 1
+    fabric = Fabric(accelerator="auto", devices=local, num_nodes=nodes, strategy="ddp" if distributed else "auto")
+    fabric.launch()
+    return fabric

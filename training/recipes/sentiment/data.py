@@ -1,0 +1,105 @@
+"""From reviews to token ids: the vocabulary, the split, and what `train` and `evaluate` read back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from training.kit.data import DataError
+from training.kit.run import Run
+from training.recipes.sentiment.config import Config, DataConfig
+from training.recipes.sentiment.reviews import UNLABELLED, Review, read_reviews
+from training.recipes.sentiment.tokenizer import UNKNOWN_ID, save_tokenizer, train_tokenizer
+
+SPLITS = ("train", "validation", "unlabelled", "test")
+FILM_BLOCK = 100  # consecutive review numbers that stay on one side of the split
+
+
+@dataclass(frozen=True)
+class Split:
+    """Reviews as one flat array of ids; review i is `ids[offsets[i]:offsets[i + 1]]`."""
+
+    ids: np.ndarray  # (sum of lengths,) uint16
+    offsets: np.ndarray  # (n + 1,) int64
+    labels: np.ndarray  # (n,) int64: 0 negative, 1 positive, -1 unlabelled
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.ids[self.offsets[index] : self.offsets[index + 1]].astype(np.int64)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.offsets)
+
+
+def prepare(run: Run[Config]) -> None:
+    """Read the reviews, build the vocabulary, write `tokenizer.json` and one `.npz` a split."""
+    reviews = _reviews(run)
+    splits: dict[str, list[Review]] = {name: [] for name in SPLITS}
+    for review in reviews:
+        splits[split_of(review, run.config.data.validation_share)].append(review)
+    if not splits["train"]:
+        raise DataError(f"no labelled training review under {run.data_root}: aclImdb/train/pos and neg are expected")
+    run.directory.mkdir(parents=True, exist_ok=True)
+    texts = (review.text for name in ("train", "unlabelled") for review in splits[name])
+    tokenizer = train_tokenizer(texts, run.config.data.vocabulary_size)
+    save_tokenizer(tokenizer, run.directory / "tokenizer.json")
+    for name in SPLITS:
+        split = tokenize(tokenizer, splits[name], run.config.data)
+        np.savez(run.directory / f"{name}.npz", ids=split.ids, offsets=split.offsets, labels=split.labels)
+        print(f"{name}: {len(split):,} reviews, {len(split.ids):,} tokens", flush=True)
+
+
+def load_split(run: Run[Config], name: str) -> Split:
+    path = run.directory / f"{name}.npz"
+    if not path.is_file():
+        raise DataError(f"{path} is missing: run `axon-train sentiment prepare` with this preset first")
+    with np.load(path) as file:
+        return Split(file["ids"], file["offsets"], file["labels"])
+
+
+def vocabulary_size(run: Run[Config]) -> int:
+    """Of the tokenizer that `prepare` wrote; smaller than configured where the reviews hold fewer words."""
+    return int(Tokenizer.from_file(str(run.directory / "tokenizer.json")).get_vocab_size())
+
+
+def split_of(review: Review, validation_share: float) -> str:
+    """Blocks of consecutive numbers go to validation by hash, since a film's reviews stand side by side (no film ids are published)."""
+    if review.part == "test":
+        return "test"
+    if review.label == UNLABELLED:
+        return "unlabelled"
+    block = f"{review.label}/{review.number // FILM_BLOCK}".encode()
+    draw = int.from_bytes(hashlib.sha256(block).digest()[:4], "big") / 2**32
+    return "validation" if draw < validation_share else "train"
+
+
+def tokenize(tokenizer: Tokenizer, reviews: Sequence[Review], config: DataConfig) -> Split:
+    sequences = [
+        truncate(encoding.ids, config) for encoding in tokenizer.encode_batch([review.text for review in reviews], add_special_tokens=False)
+    ]
+    offsets = np.cumsum([0, *map(len, sequences)], dtype=np.int64)
+    ids = np.concatenate([np.asarray(ids, dtype=np.uint16) for ids in sequences]) if sequences else np.empty(0, dtype=np.uint16)
+    return Split(ids, offsets, np.asarray([review.label for review in reviews], dtype=np.int64))
+
+
+def truncate(ids: list[int], config: DataConfig) -> list[int]:
+    """Head and tail: a review's verdict stands at its end, its subject at its start. Never empty."""
+    if len(ids) > config.max_tokens:
+        ids = ids[: config.head_tokens] + ids[config.head_tokens - config.max_tokens :]
+    return ids or [UNKNOWN_ID]
+
+
+def _reviews(run: Run[Config]) -> list[Review]:
+    if run.data_root is None:
+        raise DataError("where are the reviews? give --data-root or AXON_DATA")
+    sources = [path for name in ("aclImdb", "aclImdb_v1.tar.gz", "aclImdb.tar.xz") if (path := run.data_root / name).exists()][:1]
+    sources += [path for path in [run.data_root / "aclImdb_unsup.tar.xz"] if path.exists()]
+    return [review for source in sources for review in read_reviews(Path(source))]

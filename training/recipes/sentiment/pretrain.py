@@ -1,0 +1,110 @@
+"""Stage 1: the LSTM learns English film talk as a language model (Dai & Le 2015; Howard & Ruder 2018).
+
+Where we differ: beside the next word it predicts, at every word, the review's verdict: the label where there is
+one, on unlabelled reviews the probability that the linear part gives (distillation, Hinton et al. 2015).
+The state is carried through a review and starts from zero at the next.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from tqdm import tqdm
+
+from training.kit import checkpoint
+from training.kit.run import Run
+from training.kit.run_log import RunLog
+from training.recipes.sentiment.batches import chunks, groups, pad
+from training.recipes.sentiment.config import Config
+from training.recipes.sentiment.data import load_split, vocabulary_size
+from training.recipes.sentiment.losses import NegativeSampler
+from training.recipes.sentiment.model import LanguageModel, Reader
+
+FILE = "language_model.pt"
+
+
+def main(run: Run[Config], fabric: Fabric, teacher: np.ndarray) -> None:
+    """Write `language_model.pt`; go on from it where there is one. `teacher`: P(positive) of each train and then unlabelled review."""
+    config = run.config.pretrain
+    corpus = Corpus(run)
+    saved = checkpoint.load(run.directory / FILE) or {}
+    if saved.get("done"):
+        return
+    torch.manual_seed(run.config.seed)
+    module = LanguageModel(Reader(run.config.net, corpus.vocabulary_size), config)
+    module, optimizer = fabric.setup(module, torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), fused=True))
+    plan = corpus.plan(run.config.seed, config.epochs, config.batch_size)
+    steps = [corpus.steps(group, config.chunk) for group in plan]
+    first = saved.get("group", 0)
+    if saved:
+        module.load_state_dict(saved["module"])
+        optimizer.load_state_dict(saved["optimizer"])
+    sampler = NegativeSampler(corpus.counts(), config.frequent, config.sampled)
+    log = RunLog(run.directory / "pretrain", resume_epoch=saved.get("report", 0), quiet=not fabric.is_global_zero)
+    progress = tqdm(total=sum(steps), initial=sum(steps[:first]), unit="step", disable=not fabric.is_global_zero, mininterval=30)
+    meter, started = torch.zeros(3), time.perf_counter()
+    rows = slice(fabric.global_rank, None, fabric.world_size)  # this process's reviews of each group
+    scale = fabric.world_size / (config.batch_size * config.chunk)
+
+    for number in range(first, len(plan)):
+        generator = torch.Generator().manual_seed(run.config.seed * 1_000_003 + number)
+        torch.manual_seed(run.config.seed * 1_000_003 + number)
+        input_ids, _ = pad([corpus[index] for index in plan[number]])
+        verdicts = torch.from_numpy(teacher[plan[number]])[rows]
+        state = module.reader.zero_state(len(verdicts))
+        for inputs, targets in chunks(input_ids[rows], config.chunk):
+            done = progress.n / progress.total
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = config.learning_rate * min(20 * done + 1e-2, 1.0, 1.05 - done)
+            negatives, log_expected = sampler.draw(generator)
+            language, verdict, state = module(inputs, targets, verdicts, negatives, log_expected, state)
+            fabric.backward((language + config.teacher_weight * verdict) * scale)
+            fabric.clip_gradients(module, optimizer, max_norm=config.max_gradient_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            meter += torch.stack([language.detach(), verdict.detach(), (targets != 0).sum().float()]).cpu()
+            progress.update()
+        if (number + 1) % config.save_every == 0 or number + 1 == len(plan):
+            language, verdict, words = fabric.all_reduce(meter, reduce_op="sum").tolist()
+            report = (number + 1) // config.save_every
+            speed = words / (time.perf_counter() - started)
+            log.write(report, language=language / words, verdict=verdict / words, tokens_per_s=speed)
+            meter, started = torch.zeros(3), time.perf_counter()
+            save(run, fabric, module, optimizer, group=number + 1, report=report + 1, done=number + 1 == len(plan))
+
+
+class Corpus:
+    """The training and the unlabelled reviews, one after the other."""
+
+    def __init__(self, run: Run[Config]) -> None:
+        self.splits = load_split(run, "train"), load_split(run, "unlabelled")
+        self.lengths = np.concatenate([split.lengths for split in self.splits])
+        self.vocabulary_size = vocabulary_size(run)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        labelled, unlabelled = self.splits
+        return labelled[index] if index < len(labelled) else unlabelled[index - len(labelled)]
+
+    def plan(self, seed: int, epochs: float, batch_size: int) -> list[np.ndarray]:
+        """All groups of all passes, in order."""
+        passes = [group for epoch in range(int(np.ceil(epochs))) for group in groups(self.lengths, batch_size, (seed, epoch))]
+        return passes[: round(len(self.lengths) // batch_size * epochs)]
+
+    def steps(self, group: np.ndarray, chunk: int) -> int:
+        return -(-(int(self.lengths[group].max()) - 1) // chunk)
+
+    def counts(self) -> Tensor:
+        """How often each word of the vocabulary occurs, (V,)."""
+        counts = sum(np.bincount(split.ids, minlength=self.vocabulary_size) for split in self.splits)
+        return torch.from_numpy(np.asarray(counts))
+
+
+def save(run: Run[Config], fabric: Fabric, module: Any, optimizer: Any, **progress: Any) -> None:
+    if fabric.is_global_zero:
+        state = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), **progress}
+        checkpoint.save(run.directory / FILE, state)

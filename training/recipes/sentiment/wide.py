@@ -1,0 +1,62 @@
+"""The linear part: n-gram presence, weighed as in NBSVM (Wang & Manning 2012), hashed so that a graph can look it up.
+
+A word has its own slot; an n-gram of two or three words shares 2^log2_buckets slots by a hash of plain
+int64 arithmetic, which never overflows: ids and factors are small enough.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+from sklearn.linear_model import LogisticRegression
+
+from training.recipes.sentiment.config import WideConfig
+
+if TYPE_CHECKING:
+    from training.recipes.sentiment.data import Split
+
+PRIME = 2_147_483_647  # 2^31 - 1
+FACTORS = (1_640_531_527, 1_013_904_223, 1_597_334_677)  # below PRIME; ids stay below 2^16, so a sum stays below 2^49
+
+
+def slots(ids: np.ndarray, order: int, vocabulary_size: int, log2_buckets: int) -> np.ndarray:
+    """The table slot of each n-gram of `order` words in one review: (T,) -> (T - order + 1,)."""
+    if order == 1:
+        return ids
+    count = max(len(ids) - order + 1, 0)
+    total = np.full(count, order, dtype=np.int64)
+    for position in range(order):
+        total += ids[position : position + count] * FACTORS[position]
+    return vocabulary_size + (total % PRIME) % (1 << log2_buckets)
+
+
+def presence(split: Split, config: WideConfig, vocabulary_size: int) -> sparse.csr_matrix:
+    """1 where a review holds an n-gram of that slot: (n, slots) float32."""
+    rows = []
+    for index in range(len(split)):
+        ids = split[index]
+        parts = [slots(ids, order, vocabulary_size, config.log2_buckets) for order in range(1, config.max_order + 1)]
+        rows.append(np.unique(np.concatenate(parts)))
+    pointers = np.cumsum([0, *map(len, rows)])
+    columns = np.concatenate(rows)
+    shape = (len(split), vocabulary_size + (1 << config.log2_buckets))
+    return sparse.csr_matrix((np.ones(len(columns), dtype=np.float32), columns, pointers), shape=shape)
+
+
+def fit(features: sparse.csr_matrix, labels: np.ndarray, config: WideConfig) -> tuple[np.ndarray, float]:
+    """Weights (slots,) and bias of the positive class's logit: a logistic regression on features scaled by their log-count ratio."""
+    ratio = log_count_ratio(features, labels)
+    model = LogisticRegression(C=config.inverse_regularisation, solver="liblinear", dual=True, max_iter=1000)
+    model.fit(features @ sparse.diags(ratio), labels)
+    return (ratio * model.coef_[0]).astype(np.float32), float(model.intercept_[0])
+
+
+def log_count_ratio(features: sparse.csr_matrix, labels: np.ndarray) -> np.ndarray:
+    """log of (share among positive) / (share among negative) per slot, each count raised by one; 0 for a slot never seen."""
+    positive = 1 + np.asarray(features[labels == 1].sum(axis=0)).ravel()
+    negative = 1 + np.asarray(features[labels == 0].sum(axis=0)).ravel()
+    ratio = np.log((positive / positive.sum()) / (negative / negative.sum()))
+    ratio[(positive + negative) == 2] = 0.0
+    return ratio
