@@ -1,4 +1,4 @@
-"""`axon serve | models | check`: read the settings, do one thing."""
+"""`axon serve | check`: read the settings, do one thing."""
 
 from __future__ import annotations
 
@@ -14,40 +14,38 @@ from app.api.validation import explain
 from app.main import create_app, make_repository
 from app.observability import configure_logging
 from app.runtime.metrics import ServingMetrics
-from app.runtime.repository import ModelRepository
 from app.settings import Settings
 
 
 def serve(settings: Settings) -> None:
     """Run the server until it is told to stop."""
     configure_logging(settings.log_format)
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, access_log=False, server_header=False, log_level="warning")
-
-
-def list_models(settings: Settings) -> None:
-    """One line a model: name, version, state; a refused one says why."""
-    for status in _loaded(settings).statuses():
-        print(f"{status.name}/{status.version}  {status.state}" + (f"  {status.reason}" if status.reason else ""))
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, settings.drain_timeout_ms // 1000),
+    )
 
 
 def check(settings: Settings) -> None:
-    """Load every model, replay its golden request, and exit 1 if any is refused or there is none."""
-    list_models(settings)
-    states = [status.state for status in _loaded(settings).statuses()]
-    if not states:
-        sys.exit(f"axon: there is no model in {settings.models}")
-    if "refused" in states:
-        sys.exit(1)
-
-
-def _loaded(settings: Settings) -> ModelRepository:
+    """Load every model, replay its golden request, print a line each; exit 1 if one is refused or there is none."""
     with ThreadPoolExecutor(1) as executor:
         repository = make_repository(settings, executor, 1, ServingMetrics())
         repository.load_all()
-    return repository
+    statuses = repository.statuses()
+    for status in statuses:
+        print(f"{status.name}/{status.version}  {status.state}" + (f"  {status.reason}" if status.reason else ""))
+    if not statuses:
+        sys.exit(f"axon: there is no model in {settings.models}")
+    if any(status.state == "refused" for status in statuses):
+        sys.exit(1)
 
 
-COMMANDS = {"serve": serve, "models": list_models, "check": check}
+COMMANDS = {"serve": serve, "check": check}
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from typing import Literal
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 access_logger = logging.getLogger("axon.access")
+error_logger = logging.getLogger("axon.errors")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
@@ -32,7 +33,7 @@ class RequestContext:
             return
         started = time.monotonic()
         request_id = _request_id(scope)
-        status = 500
+        status = 0  # until an answer begins
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -43,9 +44,22 @@ class RequestContext:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except Exception:
+            error_logger.exception("%s %r failed, request %s", scope["method"], scope["path"], request_id.decode())
+            if status == 0:
+                await _send_internal_error(send_with_id)
         finally:
             if access_logger.isEnabledFor(logging.INFO):
                 _log_access(scope, status, request_id, time.monotonic() - started)
+
+
+async def _send_internal_error(send: Send) -> None:
+    """A bug: the client gets our usual shape and the request id, the log gets the traceback."""
+    message = "the server failed to answer; its log has the details under this request id"
+    body = json.dumps({"error": {"type": "internal_error", "message": message, "param": None}}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 500, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _request_id(scope: Scope) -> bytes:
@@ -81,7 +95,8 @@ def configure_logging(log_format: Literal["text", "json"]) -> None:
     """Send the server's log to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("axon")
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
+    for name in ("axon", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False

@@ -1,8 +1,7 @@
-"""One shape for every error: `{"error": {"type", "message", "param"}}`."""
+"""One shape for every error: `{"error": {"type", "message", "param"}}`. A bug's 500 is written by `app.observability`."""
 
 from __future__ import annotations
 
-import logging
 from http import HTTPStatus
 from typing import Any
 
@@ -15,8 +14,6 @@ from starlette.responses import JSONResponse, Response
 
 from app.api.validation import explain
 from app.errors import QueueFull, ServingError
-
-logger = logging.getLogger("axon.errors")
 
 
 class ErrorDetail(BaseModel):
@@ -51,7 +48,6 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(ClientDisconnect, _client_disconnect)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 async def _serving_error(request: Request, error: Exception) -> Response:
@@ -79,11 +75,6 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 async def _client_disconnect(request: Request, error: Exception) -> Response:
     """Nobody is left to read this; 499 is what the access log shows."""
     return Response(status_code=499)
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    logger.error("%s %r failed", request.method, request.url.path, exc_info=error)
-    return _answer(500, "internal_error", "the server failed to answer; its log has the details under this request id", None)
 
 
 def _answer(status: int, kind: str, message: str, param: str | None, headers: dict[str, str] | None = None) -> Response:

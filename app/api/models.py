@@ -16,6 +16,13 @@ from app.runtime.served_model import ServedModel
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
+class ModelRef(BaseModel):
+    """Which model answered."""
+
+    name: str
+    version: str
+
+
 class ModelSummary(BaseModel):
     """One model: OpenAI's fields, then ours."""
 
@@ -56,3 +63,7 @@ def _summary(model: ServedModel) -> dict[str, Any]:
     manifest = model.manifest
     created = int(manifest.provenance.trained_at.timestamp())
     return {"id": manifest.name, "created": created, "task": manifest.task, "version": manifest.version, "title": manifest.title}
+
+
+def model_ref(manifest: ModelManifest) -> ModelRef:
+    return ModelRef(name=manifest.name, version=manifest.version)

@@ -11,7 +11,9 @@ from starlette.responses import Response
 
 from app.api.bodies import read_image
 from app.api.dependencies import get_deadline, get_model
+from app.api.disconnect import unless_disconnected
 from app.api.error_handlers import ERROR_RESPONSES
+from app.api.models import model_ref
 from app.api.validation import validate
 from app.contract.manifest import ModelManifest
 from app.errors import InvalidOption
@@ -22,7 +24,6 @@ from app.tasks.image_classification.schemas import (
     ClassificationOptions,
     DecisionAnswer,
     LabelProbability,
-    ModelRef,
     RocAnswer,
     example_image,
 )
@@ -65,7 +66,7 @@ async def classify_image(
     body = await read_image(request)
     if body.options:
         options = validate(ClassificationOptions, {**options.model_dump(exclude_unset=True), **body.options})
-    prediction = await model.predict([body.data], options, deadline)
+    prediction = await unless_disconnected(request, model.predict([body.data], options, deadline))
     answer = _answer(model.manifest, prediction, options)
     return Response(answer.model_dump_json(), media_type="application/json")
 
@@ -77,7 +78,7 @@ async def get_roc(model: Model, target: Annotated[str | None, Query(max_length=6
     if chosen is None:
         raise InvalidOption(f"the model {model.name!r} has no targets, so no ROC curve", param="target")
     answer = RocAnswer(
-        model=_ref(model.manifest),
+        model=model_ref(model.manifest),
         target=chosen.name,
         title=chosen.title,
         labels=list(chosen.labels),
@@ -87,10 +88,6 @@ async def get_roc(model: Model, target: Annotated[str | None, Query(max_length=6
         measured_on=chosen.measured_on,
     )
     return Response(answer.model_dump_json(), media_type="application/json")
-
-
-def _ref(manifest: ModelManifest) -> ModelRef:
-    return ModelRef(name=manifest.name, version=manifest.version)
 
 
 def _answer(manifest: ModelManifest, prediction: Prediction, options: ClassificationOptions) -> ClassificationAnswer:
@@ -105,7 +102,7 @@ def _answer(manifest: ModelManifest, prediction: Prediction, options: Classifica
         for index in order
     ]
     return ClassificationAnswer(
-        model=_ref(manifest),
+        model=model_ref(manifest),
         predictions=predictions,
         decision=_decision(classification),
         notice=manifest.notice,

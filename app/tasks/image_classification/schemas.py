@@ -8,6 +8,7 @@ import io
 from PIL import Image, ImageDraw, ImageFilter
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.api.models import ModelRef
 from app.contract.classification import Estimate, OperatingPoint, RocCurve
 
 
@@ -27,11 +28,6 @@ class ClassificationOptions(BaseModel):
     false_negative_cost: float | None = Field(default=None, gt=0, le=1e6, description="how many false alarms one miss is worth")
     top_k: int | None = Field(default=None, ge=1, le=1000, description="only the most probable labels")
     augment: bool = Field(default=False, description="average over the picture's rotations and reflections; costs eight runs")
-
-
-class ModelRef(BaseModel):
-    name: str
-    version: str
 
 
 class LabelProbability(BaseModel):

@@ -10,7 +10,9 @@ from starlette.responses import Response
 
 from app.api.bodies import read_json
 from app.api.dependencies import get_deadline, get_model
+from app.api.disconnect import unless_disconnected
 from app.api.error_handlers import ERROR_RESPONSES
+from app.api.models import model_ref
 from app.api.state import settings
 from app.contract.manifest import ModelManifest
 from app.errors import InputTooLarge, InvalidOption
@@ -20,7 +22,6 @@ from app.tasks.text_classification.pipeline import TextClassification, TextClass
 from app.tasks.text_classification.schemas import (
     Attribution,
     Explanation,
-    ModelRef,
     TextClassificationAnswer,
     TextClassificationRequest,
     TextResult,
@@ -51,9 +52,9 @@ async def classify_text(
     body = await read_json(request, TextClassificationRequest)
     texts = [body.text] if isinstance(body.text, str) else body.text
     _check_texts(texts, body.explain, settings(request))
-    prediction = await model.predict(texts, TextOptions(explain=body.explain), deadline)
+    prediction = await unless_disconnected(request, model.predict(texts, TextOptions(explain=body.explain), deadline))
     answer = TextClassificationAnswer(
-        model=ModelRef(name=model.manifest.name, version=model.manifest.version),
+        model=model_ref(model.manifest),
         results=[_result(model.manifest, text, result) for text, result in zip(texts, prediction.answers, strict=True)],
         notice=model.manifest.notice,
         timing_ms=prediction.timing_ms,

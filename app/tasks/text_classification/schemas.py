@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.api.models import ModelRef
+
 
 class TextClassificationRequest(BaseModel):
     model_config = ConfigDict(
@@ -13,11 +15,6 @@ class TextClassificationRequest(BaseModel):
 
     text: str | list[str] = Field(description="one text, or a list; the answer has one result an input")
     explain: bool = Field(default=False, description="name the words that pushed the answer, by occlusion")
-
-
-class ModelRef(BaseModel):
-    name: str
-    version: str
 
 
 class Attribution(BaseModel):
