@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.responses import RedirectResponse, Response
 
-from app import tasks
+from app import __version__, tasks
 from app.api import health, metrics, models
 from app.api.error_handlers import install_error_handlers
 from app.api.state import State
@@ -40,7 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
             await loading
             await repository.drain(settings.drain_timeout_ms / 1000)
 
-    app = FastAPIOffline(title="Axon", version="0.1.0", description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPIOffline(title="Axon", version=__version__, description=DESCRIPTION, lifespan=lifespan)
     app.add_middleware(RequestContext)
     install_error_handlers(app)
     for task in tasks.discover():
