@@ -1,7 +1,6 @@
 """What endpoints ask for by type: the model in the path, the request's deadline."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: FastAPI reads the annotation of `dependency`, which holds a local name.
 import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated
