@@ -18,6 +18,7 @@ from app.api.state import State
 from app.observability import RequestContext
 from app.runtime.cores import available_cores
 from app.runtime.metrics import ServingMetrics
+from app.runtime.pipeline import Limits
 from app.runtime.repository import ModelRepository, RuntimeOptions
 from app.settings import Settings
 
@@ -64,6 +65,7 @@ def make_repository(settings: Settings, executor: ThreadPoolExecutor, cores: int
         instances=cores if settings.provider == "cpu" else 1,
         threads=1,
         max_queue_size=settings.max_queue_size,
+        limits=Limits(max_image_pixels=settings.max_image_pixels),
     )
     pipelines = {task.Pipeline.task: task.Pipeline for task in tasks.discover()}
     return ModelRepository(settings.models, pipelines, executor, serving_metrics, options)

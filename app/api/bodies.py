@@ -95,8 +95,9 @@ async def _read_multipart(request: Request, body: bytes) -> ImageBody:
 
     try:
         parser = MultiPartParser(request.headers, one_chunk(), max_files=1, max_fields=MAX_FORM_FIELDS, max_part_size=len(body))
+        parser.spool_max_size = len(body) + 1  # never to disk: no picture is left there, and a read-only root works
         form = await parser.parse()
-    except (MultiPartException, KeyError):  # KeyError: no boundary in the content type
+    except MultiPartException:
         raise BadRequest("the multipart body is malformed; send one file in the field 'image'") from None
     image = form.get("image")
     data = await image.read() if isinstance(image, UploadFile) else None

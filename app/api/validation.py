@@ -35,6 +35,7 @@ _WORDS = {
     "enum": "must be one of {expected}",
     "too_short": "needs at least {min_length} entries",
     "string_too_short": "must not be empty",
+    "string_too_long": "takes at most {max_length} characters",
     "too_long": "takes at most {max_length} entries",
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
@@ -47,7 +48,9 @@ def explain(errors: Sequence[Mapping[str, Any]]) -> ServingError:
     first = errors[0]
     if first["type"] == "json_invalid":
         return BadRequest("the body is not valid JSON (UTF-8, no lone surrogates, at most 200 levels deep)")
-    place = [str(part) for part in first["loc"] if part not in ("query", "path", "header", "body")]
+    place = [str(part) for part in first["loc"]]
+    if len(place) > 1 and place[0] in ("query", "path", "header", "body"):  # where FastAPI found the field
+        place = place[1:]
     param = place[0] if place else None
     words = _WORDS.get(first["type"], "is not valid").format(**first.get("ctx", {}))
     if param is None:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.contract.images import MAX_PIXELS
 from app.contract.manifest import ModelManifest
 
 Tensors = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the operator allows of one item, where only the pipeline can measure it."""
+
+    max_image_pixels: int = MAX_PIXELS
 
 
 class Pipeline(Protocol):
@@ -24,7 +33,7 @@ class Pipeline(Protocol):
     task: str
 
     @classmethod
-    def load(cls, manifest: ModelManifest, directory: Path) -> Self: ...
+    def load(cls, manifest: ModelManifest, directory: Path, limits: Limits = ...) -> Self: ...
 
     def preprocess(self, item: Any, options: Any) -> list[Any]:
         """One item to its rows. Blocking work: called off the event loop."""

@@ -6,14 +6,14 @@ import logging
 import re
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from app.contract.manifest import NAME_PATTERN, Graph, ModelManifest, load_manifest
 from app.errors import ModelNotFound, ModelNotReady, ModelRejected
 from app.runtime.metrics import ServingMetrics
-from app.runtime.pipeline import Pipeline
+from app.runtime.pipeline import Limits, Pipeline
 from app.runtime.served_model import ServedModel
 from app.runtime.session import OrtSession
 
@@ -41,6 +41,7 @@ class RuntimeOptions:
     instances: int  # runs at once; on a CPU one single-threaded run a core
     threads: int  # of one run
     max_queue_size: int
+    limits: Limits = field(default_factory=Limits)
 
 
 class ModelRepository:
@@ -139,7 +140,7 @@ class ModelRepository:
         model = ServedModel(
             manifest,
             directory,
-            pipeline_class.load(manifest, directory),
+            pipeline_class.load(manifest, directory, self._options.limits),
             session,
             self._executor,
             self._metrics,

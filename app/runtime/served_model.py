@@ -92,7 +92,10 @@ class ServedModel:
         golden = self.manifest.golden
         path = self.directory / golden.request
         item = path.read_text(encoding="utf-8") if path.suffix == ".txt" else path.read_bytes()
-        rows = self.pipeline.preprocess(item, self.pipeline.default_options())
+        try:
+            rows = self.pipeline.preprocess(item, self.pipeline.default_options())
+        except ServingError as error:
+            raise ModelRejected(f"the golden request is refused: {error.message}; raise that limit, or export the model again") from None
         answered = self.session.run(self.pipeline.collate(rows))
         with np.load(self.directory / golden.outputs, allow_pickle=False) as expected:
             for name in expected.files:

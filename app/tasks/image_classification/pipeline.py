@@ -14,6 +14,7 @@ from app.contract.classification import Decision, Target, decide, softmax
 from app.contract.images import ImageProcessor, dihedral_views
 from app.contract.manifest import ModelManifest
 from app.errors import InvalidOption, ModelRejected
+from app.runtime.pipeline import Limits
 from app.tasks.image_classification.schemas import ClassificationOptions
 
 Pixels = NDArray[np.uint8]  # (3, H, W)
@@ -33,17 +34,18 @@ class ImageClassificationPipeline:
 
     task = "image-classification"
 
-    def __init__(self, manifest: ModelManifest, processor: ImageProcessor) -> None:
+    def __init__(self, manifest: ModelManifest, processor: ImageProcessor, limits: Limits) -> None:
         self._manifest = manifest
         self._processor = processor
+        self._limits = limits
         self._targets = {target.name: target for target in manifest.targets}
         self._index = {label.name: index for index, label in enumerate(manifest.labels)}
 
     @classmethod
-    def load(cls, manifest: ModelManifest, directory: Path) -> Self:
+    def load(cls, manifest: ModelManifest, directory: Path, limits: Limits = Limits()) -> Self:  # noqa: B008 - it is frozen
         if not isinstance(manifest.processor, ImageProcessor) or not manifest.labels:
             raise ModelRejected("image-classification wants an image processor and labels; complete manifest.json")
-        return cls(manifest, manifest.processor)
+        return cls(manifest, manifest.processor, limits)
 
     def default_options(self) -> ClassificationOptions:
         return ClassificationOptions()
@@ -51,7 +53,7 @@ class ImageClassificationPipeline:
     def preprocess(self, item: bytes, options: ClassificationOptions) -> list[Pixels]:
         """An encoded picture to one view, or to all its rotations and reflections."""
         self._decide(None, options)  # a wrong option is refused before the picture is decoded
-        pixels = self._processor.preprocess(item)
+        pixels = self._processor.preprocess(item, self._limits.max_image_pixels)
         return dihedral_views(pixels) if options.augment else [pixels]
 
     def bucket(self, row: Pixels) -> Hashable:
@@ -78,6 +80,7 @@ class ImageClassificationPipeline:
         """Without probabilities the options alone are checked."""
         target = self.target(options.target)
         if target is None:
+            _refuse_rules(options)
             return None, None
         probability = 0.0 if probabilities is None else float(sum(probabilities[self._index[label]] for label in target.labels))
         decision = decide(
@@ -89,3 +92,10 @@ class ImageClassificationPipeline:
             false_negative_cost=options.false_negative_cost,
         )
         return target, decision
+
+
+def _refuse_rules(options: ClassificationOptions) -> None:
+    """A threshold means nothing to a model without targets: better refused than ignored."""
+    for rule in ("operating_point", "threshold", "min_sensitivity", "false_negative_cost"):
+        if getattr(options, rule) is not None:
+            raise InvalidOption(f"the model has no targets, so {rule} means nothing here", param=rule)

@@ -14,6 +14,7 @@ from app.contract.classification import softmax
 from app.contract.manifest import ModelManifest
 from app.contract.text import Encoding, TextProcessor, WordTokenizer, pad
 from app.errors import ModelRejected
+from app.runtime.pipeline import Limits
 
 MAX_OCCLUSIONS = 64  # runs that an explanation may cost; a longer text is occluded in spans of several tokens
 
@@ -58,7 +59,7 @@ class TextClassificationPipeline:
         self._tokenizer = tokenizer
 
     @classmethod
-    def load(cls, manifest: ModelManifest, directory: Path) -> Self:
+    def load(cls, manifest: ModelManifest, directory: Path, limits: Limits = Limits()) -> Self:  # noqa: B008 - it is frozen
         if not isinstance(manifest.processor, TextProcessor) or not manifest.labels:
             raise ModelRejected("text-classification wants a text processor and labels; complete manifest.json")
         return cls(manifest, manifest.processor.load(directory))
