@@ -71,5 +71,5 @@ clean: ## Remove the environments and every cache
 	@$(PYTHON) -c '$(NEW_ENOUGH)' || { echo "Axon needs Python 3.11 or newer; $(PYTHON) is older" >&2; exit 1; }
 	@echo "Installing $(EXTRAS) into $* ..."
 	@$(PYTHON) -m venv $* || { echo "this Python cannot make environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@$*/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	@$*/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[$(EXTRAS)]'
 	@touch $@
