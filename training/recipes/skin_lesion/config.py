@@ -30,6 +30,7 @@ class Config:
     epochs: int = 20
     batch_size: int = 32  # of all processes together
     frozen_blocks: int = 3  # of 16, see SkinLesionNet
+    fixed_statistics: bool = False  # batch normalisation keeps its ImageNet statistics, so that a batch may be split over CPU processes
     dropout: float = 0.3
     drop_path: float = 0.1
     learning_rate: float = 6e-4
@@ -40,6 +41,7 @@ class Config:
     class_power: float = 0.5  # a class of n images is drawn in proportion to n ** class_power
     ema_decay: float = 0.997  # of the averaged weights, which are the ones evaluated and shipped
     fast_gradients: bool = False  # quicker on a CPU, see depthwise.py
+    soup_candidates: int = 6  # best epochs that `evaluate` tries to average, see selection.py
     compare_views: bool = True  # `evaluate` also measures the answer averaged over eight views
     synthetic_lesions: int = 0  # > 0: no data set is needed, `prepare` draws this many lesions
     augmentation: Augmentation = field(default_factory=Augmentation)

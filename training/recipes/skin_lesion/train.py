@@ -7,13 +7,11 @@ draws come from (seed, epoch). With several processes each one takes its part of
 from __future__ import annotations
 
 import math
-import os
 import time
 from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import Tensor, nn
@@ -23,6 +21,7 @@ from tqdm import tqdm
 
 from training.kit import checkpoint
 from training.kit.config import config_dict
+from training.kit.processes import launch_fabric
 from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.recipes.skin_lesion.augmentation import augment, mix
@@ -32,13 +31,18 @@ from training.recipes.skin_lesion.model import SkinLesionNet, load_imagenet
 
 
 def main(run: Run[Config]) -> None:
-    config, lesions = run.config, load(run)
-    fabric = launch()
+    config, fabric = run.config, launch_fabric()
+    if fabric.global_rank == 0:
+        load(run)  # prepares what is missing, once
+    fabric.barrier()
+    lesions = load(run)
     torch.manual_seed(config.seed)
     network = build(config)
     load_imagenet(network)
     if config.fast_gradients:
         network.use_fast_gradients()
+    if fabric.world_size > 1 and fabric.device.type == "cuda":  # there is none for the CPU: see Config.fixed_statistics
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     network = network.to(memory_format=torch.channels_last)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True).to(fabric.device)
     model, optimizer = fabric.setup(network, optimizer_for(network, config))
@@ -70,16 +74,8 @@ def main(run: Run[Config]) -> None:
         fabric.barrier()
 
 
-def launch() -> Fabric:
-    """One process, or under `torchrun` one of its processes."""
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    fabric = Fabric(accelerator="auto", devices=processes, num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", 1)))
-    fabric.launch()
-    return fabric
-
-
 def build(config: Config) -> SkinLesionNet:
-    return SkinLesionNet(len(LABELS), config.frozen_blocks, config.dropout, config.drop_path)
+    return SkinLesionNet(len(LABELS), config.frozen_blocks, config.dropout, config.drop_path, config.fixed_statistics)
 
 
 def optimizer_for(network: SkinLesionNet, config: Config) -> torch.optim.AdamW:

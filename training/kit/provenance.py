@@ -1,0 +1,60 @@
+"""Where weights come from: the commit, the versions and the machine, for a manifest."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from app.contract.manifest import DataSource, Provenance
+from training.kit.config import config_dict
+from training.kit.run import Run
+
+PACKAGES = ("torch", "lightning-fabric", "onnx", "onnxruntime", "numpy", "pillow", "scikit-learn")
+
+
+def describe(run: Run[Any], data: tuple[DataSource, ...], trained_at: float, duration_s: float) -> Provenance:
+    """`trained_at` is when training ended, in seconds since 1970; `duration_s` what it took on the clock."""
+    return Provenance(
+        recipe=run.recipe,
+        preset=run.preset,
+        commit=commit(),
+        config=config_dict(run.config),
+        data=data,
+        trained_at=datetime.fromtimestamp(int(trained_at), UTC),
+        versions={"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
+        hardware=hardware(),
+        duration_s=round(duration_s, 1),
+    )
+
+
+def commit() -> str:
+    """The checked-out commit, `-dirty` where the recipes differ from it; `unknown` outside a git checkout."""
+    folder = Path(__file__).parents[1]
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain", "."], cwd=folder, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{head}-dirty" if changed.strip() else head
+
+
+def hardware() -> str:
+    """`AMD EPYC, 1 thread of 2 cores`, or the GPU's name where there is one."""
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {threads} thread{'s' if threads > 1 else ''} of {os.cpu_count()} cores"
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,70 @@
+"""Which weights ship: the average of the epochs that do best together on validation lesions.
+
+A greedy model soup (Wortsman et al. 2022, arXiv:2203.05482) within one run: start from the best epoch, add the next best
+when the average of all so far scores higher. One network comes out, as quick as any of its parts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.kit import checkpoint
+from training.kit.config import config_dict
+from training.kit.data import DataError
+from training.kit.run import Run
+from training.recipes.skin_lesion.config import Config
+from training.recipes.skin_lesion.data import SkinLesions
+from training.recipes.skin_lesion.model import SkinLesionNet
+from training.recipes.skin_lesion.train import build, measure
+
+Weights = dict[str, Tensor]
+
+
+def choose_weights(run: Run[Config], lesions: SkinLesions) -> dict[str, Any]:
+    """Average greedily, and write what was chosen to `chosen.pt`: model, epochs, figures on validation."""
+    states = [checkpoint.load(path) for path in sorted((run.directory / "epochs").glob("*.pt"))]
+    ranked = sorted((state for state in states if state), key=lambda state: -state["measured"]["score"])[: run.config.soup_candidates]
+    if not ranked:
+        raise DataError(f"{run.directory} holds no trained epoch; run `axon-train {run.recipe} train` first")
+    network = build(run.config)
+    members, measured = ranked[:1], ranked[0]["measured"]
+    for state in ranked[1:]:
+        network.load_state_dict(average([member["model"] for member in [*members, state]]))
+        together = measure(network, lesions, "validation", run.config)
+        if together["score"] > measured["score"]:
+            members, measured = [*members, state], together
+    chosen = {
+        "model": average([member["model"] for member in members]),
+        "epochs": sorted(member["epoch"] for member in members),
+        "measured": measured,
+        "duration_s": max(state["duration_s"] for state in states if state),
+        "config": config_dict(run.config),
+    }
+    checkpoint.save(chosen_path(run), chosen)
+    return chosen
+
+
+def average(weights: list[Weights]) -> Weights:
+    """The mean of each tensor; counters are taken from the first."""
+    return {
+        name: torch.stack([part[name] for part in weights]).mean(0) if first.is_floating_point() else first
+        for name, first in weights[0].items()
+    }
+
+
+def chosen_path(run: Run[Config]) -> Path:
+    return run.directory / "chosen.pt"
+
+
+def load_chosen(run: Run[Config]) -> tuple[SkinLesionNet, dict[str, Any]]:
+    """The chosen network, ready to answer, and what is known of it."""
+    chosen = checkpoint.load(chosen_path(run))
+    if chosen is None:
+        raise DataError(f"{run.directory} holds no chosen weights; run `axon-train {run.recipe} evaluate` first")
+    network = build(run.config)
+    network.load_state_dict(chosen["model"])
+    return network.eval(), chosen

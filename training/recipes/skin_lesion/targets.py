@@ -1,0 +1,105 @@
+"""The yes-or-no questions, and the thresholds at which they are answered.
+
+Thresholds are chosen on validation lesions and measured on test lesions. `sensitivity-89` is the highest threshold that
+may promise 89 % for unseen lesions by the rank rule of `promised_sensitivities`, which asks for a little more than
+89 % of the validation positives. 82 % and 89 % are the sensitivities of the dermatologist challenge, 95 % is for screening.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.contract.classification import Estimate, OperatingPoint, RocCurve, SensitivityTable, Target
+from training.kit.roc import GroupBootstrap, Interval, curve_thresholds, promised_sensitivities, rates, youden_threshold
+from training.recipes.skin_lesion.data import LABELS
+
+Floats = NDArray[np.floating]
+PROMISES = {"sensitivity-82": 0.82, "sensitivity-89": 0.89, "sensitivity-95": 0.95}
+DEFAULT_POINT = "sensitivity-95"
+
+
+@dataclass(frozen=True)
+class Question:
+    """Positive when one of these diagnoses is the true one; the score is their summed probability."""
+
+    name: str
+    title: str
+    labels: tuple[str, ...]
+
+    def positive(self, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return np.isin(labels, self._columns())
+
+    def score(self, probabilities: Floats) -> Floats:
+        return np.asarray(probabilities[:, self._columns()].sum(1))
+
+    def _columns(self) -> list[int]:
+        return [LABELS.index(label) for label in self.labels]
+
+
+QUESTIONS = (
+    Question("melanoma", "Melanoma", ("mel",)),
+    Question("keratosis", "Benign keratosis (seborrheic keratosis and its kin)", ("bkl",)),
+    Question("malignant", "Malignant or pre-malignant: melanoma, basal cell carcinoma, actinic keratosis", ("akiec", "bcc", "mel")),
+)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A split's calibrated probabilities (N, K) and its true labels (N,)."""
+
+    probabilities: Floats
+    labels: NDArray[np.int64]
+
+
+def build_target(question: Question, validation: Scored, test: Scored, bootstrap: GroupBootstrap, measured_on: str) -> Target:
+    """Thresholds from validation, everything else from test. `bootstrap` draws test lesions."""
+    chosen_from, positive = question.score(validation.probabilities), question.positive(validation.labels)
+    thresholds, sensitivities = promised_sensitivities(chosen_from[positive])
+    selection = SensitivityTable(threshold=_floats(thresholds), sensitivity=_floats(sensitivities))
+    chosen = {"youden": youden_threshold(chosen_from, positive)}
+    chosen |= {name: selection.highest_threshold(promise) for name, promise in PROMISES.items()}
+    scores, truth = question.score(test.probabilities), question.positive(test.labels)
+    return Target(
+        name=question.name,
+        title=question.title,
+        labels=question.labels,
+        roc=build_curve(scores, truth, bootstrap),
+        selection=selection,
+        operating_points=tuple(_point(name, threshold, scores, truth, bootstrap) for name, threshold in chosen.items()),
+        default_operating_point=DEFAULT_POINT,
+        measured_on=measured_on,
+    )
+
+
+def build_curve(scores: Floats, positive: NDArray[np.bool_], bootstrap: GroupBootstrap) -> RocCurve:
+    thresholds = curve_thresholds(scores, positive)
+    sensitivity, specificity = rates(scores, positive, thresholds)
+    sensitivity_band, specificity_band = bootstrap.rate_bands(scores, positive, thresholds)
+    return RocCurve(
+        split="test",
+        n_positive=int(positive.sum()),
+        n_negative=int((~positive).sum()),
+        auroc=estimate(bootstrap.auroc(scores, positive)),
+        threshold=_floats(thresholds),
+        sensitivity=_floats(sensitivity),
+        specificity=_floats(specificity),
+        sensitivity_ci95=tuple((low, high) for low, high in sensitivity_band.round(4).tolist()),
+        specificity_ci95=tuple((low, high) for low, high in specificity_band.round(4).tolist()),
+    )
+
+
+def estimate(interval: Interval) -> Estimate:
+    return Estimate(value=round(interval.value, 4), ci95=(round(interval.low, 4), round(interval.high, 4)))
+
+
+def _point(name: str, threshold: float, scores: Floats, positive: NDArray[np.bool_], bootstrap: GroupBootstrap) -> OperatingPoint:
+    sensitivity, specificity = bootstrap.rates(scores, positive, threshold)
+    return OperatingPoint(name=name, threshold=threshold, sensitivity=estimate(sensitivity), specificity=estimate(specificity))
+
+
+def _floats(values: Floats) -> tuple[float, ...]:
+    """Six digits: thresholds stay apart and the file stays small. Rounded down, so that no positive falls below its own threshold."""
+    return tuple((np.floor(values * 1e6) / 1e6).tolist())
