@@ -11,7 +11,8 @@ class DataConfig:
     vocabulary_size: int = 24_000
     max_tokens: int = 512  # a longer review keeps its first head_tokens and its last max_tokens - head_tokens
     head_tokens: int = 192
-    validation_share: float = 0.08  # of the labelled training reviews, in blocks of consecutive ids (one film's reviews)
+    validation_share: float = 0.08  # of the labelled training reviews, in blocks
+    film_block: int = 100  # consecutive review numbers that stay on one side of that split: a film's reviews stand side by side
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class WideConfig:
     """The linear part: hashed n-grams, scaled as in NBSVM (Wang & Manning 2012)."""
 
     max_order: int = 3
-    log2_buckets: int = 22
+    log2_buckets: int = 21  # of each order's table
+    min_reviews: int = 3  # that hold an n-gram, or it weighs nothing
     inverse_regularisation: float = 0.1  # C of the logistic regression
 
 
@@ -47,12 +49,17 @@ class PretrainConfig:
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    epochs: int = 3
+    epochs: int = 2
     batch_size: int = 32
     learning_rate: float = 1e-3
+    max_gradient_norm: float = 1.0
+    word_dropout: float = 0.1  # share of a review's words that become <unk>
     embedding_dropout: float = 0.2
-    word_dropout: float = 0.1
     head_dropout: float = 0.4
+    spans_per_review: float = 0.3  # short spans cut from the reviews, per review and epoch
+    longest_span: int = 48  # tokens
+    phrases: int = 2_000  # sentences of phrases.py in an epoch
+    save_every: int = 100  # batches between two checkpoints
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from training.kit.data import DataError
 from training.kit.run import Run
 from training.recipes.sentiment.config import Config, DataConfig
 from training.recipes.sentiment.reviews import UNLABELLED, Review, read_reviews
+from training.recipes.sentiment.synthetic import synthetic_reviews
 from training.recipes.sentiment.tokenizer import UNKNOWN_ID, save_tokenizer, train_tokenizer
 
 SPLITS = ("train", "validation", "unlabelled", "test")
-FILM_BLOCK = 100  # consecutive review numbers that stay on one side of the split
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def prepare(run: Run[Config]) -> None:
     reviews = _reviews(run)
     splits: dict[str, list[Review]] = {name: [] for name in SPLITS}
     for review in reviews:
-        splits[split_of(review, run.config.data.validation_share)].append(review)
+        splits[split_of(review, run.config.data)].append(review)
     if not splits["train"]:
         raise DataError(f"no labelled training review under {run.data_root}: aclImdb/train/pos and neg are expected")
     run.directory.mkdir(parents=True, exist_ok=True)
@@ -65,20 +65,23 @@ def load_split(run: Run[Config], name: str) -> Split:
         return Split(file["ids"], file["offsets"], file["labels"])
 
 
-def vocabulary_size(run: Run[Config]) -> int:
-    """Of the tokenizer that `prepare` wrote; smaller than configured where the reviews hold fewer words."""
-    return int(Tokenizer.from_file(str(run.directory / "tokenizer.json")).get_vocab_size())
+def load_tokenizer(run: Run[Config]) -> Tokenizer:
+    """The tokenizer that `prepare` wrote; its vocabulary is smaller than configured where the reviews hold fewer words."""
+    path = run.directory / "tokenizer.json"
+    if not path.is_file():
+        raise DataError(f"{path} is missing: run `axon-train sentiment prepare` with this preset first")
+    return Tokenizer.from_file(str(path))
 
 
-def split_of(review: Review, validation_share: float) -> str:
+def split_of(review: Review, config: DataConfig) -> str:
     """Blocks of consecutive numbers go to validation by hash, since a film's reviews stand side by side (no film ids are published)."""
     if review.part == "test":
         return "test"
     if review.label == UNLABELLED:
         return "unlabelled"
-    block = f"{review.label}/{review.number // FILM_BLOCK}".encode()
+    block = f"{review.label}/{review.number // config.film_block}".encode()
     draw = int.from_bytes(hashlib.sha256(block).digest()[:4], "big") / 2**32
-    return "validation" if draw < validation_share else "train"
+    return "validation" if draw < config.validation_share else "train"
 
 
 def tokenize(tokenizer: Tokenizer, reviews: Sequence[Review], config: DataConfig) -> Split:
@@ -98,6 +101,8 @@ def truncate(ids: list[int], config: DataConfig) -> list[int]:
 
 
 def _reviews(run: Run[Config]) -> list[Review]:
+    if run.config.data.synthetic_reviews:
+        return synthetic_reviews(run.config.data.synthetic_reviews, run.config.seed)
     if run.data_root is None:
         raise DataError("where are the reviews? give --data-root or AXON_DATA")
     sources = [path for name in ("aclImdb", "aclImdb_v1.tar.gz", "aclImdb.tar.xz") if (path := run.data_root / name).exists()][:1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from training.recipes.sentiment.config import NetConfig, PretrainConfig
+from training.recipes.sentiment.config import FinetuneConfig, NetConfig, PretrainConfig
 from training.recipes.sentiment.losses import sampled_softmax
 from training.recipes.sentiment.tokenizer import PAD_ID
 
@@ -74,3 +74,37 @@ class LanguageModel(nn.Module):
         opinion_target = teacher[:, None].expand_as(targets)[known]
         verdict = nn.functional.binary_cross_entropy_with_logits(opinion, opinion_target, reduction="sum")
         return language, verdict, (state[0].detach(), state[1].detach())
+
+
+class Classifier(nn.Module):
+    """The deep part: one logit of "positive" from the LSTM's states over the whole review, pooled three ways."""
+
+    def __init__(self, reader: Reader, verdict: nn.Linear, config: FinetuneConfig) -> None:
+        super().__init__()
+        hidden = reader.lstm.hidden_size
+        self.reader = reader
+        self.embedding_dropout = LockedDropout(config.embedding_dropout)
+        self.head_dropout = nn.Dropout(config.head_dropout)
+        self.head = nn.Linear(3 * hidden, 1)
+        with torch.no_grad():  # start from the verdict that pre-training learned to give at the last word
+            self.head.weight.zero_()
+            self.head.weight[:, 2 * hidden :] = verdict.weight
+            self.head.bias.copy_(verdict.bias)
+
+    def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        return self.classify(self.reader.embedding(input_ids), lengths)  # (B, T) -> (B, T, E) -> (B,)
+
+    def classify(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        hidden, _ = self.reader.lstm(self.embedding_dropout(embedded))  # (B, T, H); padding is at the right: no word sees it
+        pooled = pool(hidden, lengths)  # (B, T, H) -> (B, 3H)
+        logits: Tensor = self.head(self.head_dropout(pooled)).squeeze(1)  # (B, 3H) -> (B,)
+        return logits
+
+
+def pool(hidden: Tensor, lengths: Tensor) -> Tensor:
+    """Mean, maximum and last state over the words, padding masked: (B, T, H), (B,) -> (B, 3H)."""
+    real = (torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]).unsqueeze(2)  # (B, T, 1)
+    mean = (hidden * real).sum(dim=1) / lengths[:, None]  # (B, T, H) -> (B, H)
+    maximum = hidden.masked_fill(~real, -2.0).amax(dim=1)  # (B, H); an LSTM's states lie in [-1, 1]
+    last = hidden.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, hidden.shape[2])).squeeze(1)  # (B, H)
+    return torch.cat([mean, maximum, last], dim=1)

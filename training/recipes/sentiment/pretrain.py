@@ -21,7 +21,7 @@ from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.recipes.sentiment.batches import chunks, groups, pad
 from training.recipes.sentiment.config import Config
-from training.recipes.sentiment.data import load_split, vocabulary_size
+from training.recipes.sentiment.data import load_split, load_tokenizer
 from training.recipes.sentiment.losses import NegativeSampler
 from training.recipes.sentiment.model import LanguageModel, Reader
 
@@ -75,7 +75,7 @@ def main(run: Run[Config], fabric: Fabric, teacher: np.ndarray) -> None:
             speed = words / (time.perf_counter() - started)
             log.write(report, language=language / words, verdict=verdict / words, tokens_per_s=speed)
             meter, started = torch.zeros(3), time.perf_counter()
-            save(run, fabric, module, optimizer, group=number + 1, report=report + 1, done=number + 1 == len(plan))
+            save(run, fabric, FILE, module, optimizer, group=number + 1, report=report + 1, done=number + 1 == len(plan))
 
 
 class Corpus:
@@ -84,7 +84,7 @@ class Corpus:
     def __init__(self, run: Run[Config]) -> None:
         self.splits = load_split(run, "train"), load_split(run, "unlabelled")
         self.lengths = np.concatenate([split.lengths for split in self.splits])
-        self.vocabulary_size = vocabulary_size(run)
+        self.vocabulary_size = load_tokenizer(run).get_vocab_size()
 
     def __getitem__(self, index: int) -> np.ndarray:
         labelled, unlabelled = self.splits
@@ -104,7 +104,8 @@ class Corpus:
         return torch.from_numpy(np.asarray(counts))
 
 
-def save(run: Run[Config], fabric: Fabric, module: Any, optimizer: Any, **progress: Any) -> None:
+def save(run: Run[Config], fabric: Fabric, file: str, module: Any, optimizer: Any, **progress: Any) -> None:
+    """Weights, the optimizer's state and how far the stage has come; written by the main process alone."""
     if fabric.is_global_zero:
         state = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), **progress}
-        checkpoint.save(run.directory / FILE, state)
+        checkpoint.save(run.directory / file, state)

@@ -6,9 +6,9 @@ import numpy as np
 
 from training.kit.processes import launch_fabric
 from training.kit.run import Run
-from training.recipes.sentiment import pretrain, wide
+from training.recipes.sentiment import finetune, pretrain, wide
 from training.recipes.sentiment.config import Config
-from training.recipes.sentiment.data import load_split, vocabulary_size
+from training.recipes.sentiment.data import load_split, load_tokenizer
 
 
 def main(run: Run[Config]) -> None:
@@ -19,6 +19,7 @@ def main(run: Run[Config]) -> None:
     with np.load(run.directory / "wide.npz") as file:
         teacher = file["teacher"]
     pretrain.main(run, fabric, teacher)
+    finetune.main(run, fabric)
 
 
 def fit_wide(run: Run[Config]) -> None:
@@ -27,7 +28,7 @@ def fit_wide(run: Run[Config]) -> None:
     if path.is_file():
         return
     train, unlabelled = load_split(run, "train"), load_split(run, "unlabelled")
-    size = vocabulary_size(run)
+    size = load_tokenizer(run).get_vocab_size()
     weights, bias = wide.fit(wide.presence(train, run.config.wide, size), train.labels, run.config.wide)
     logits = wide.presence(unlabelled, run.config.wide, size) @ weights + bias
     teacher = np.concatenate([train.labels, 1 / (1 + np.exp(-logits))]).astype(np.float32)

@@ -1,0 +1,154 @@
+"""Stage 2: the pre-trained LSTM becomes a classifier of whole reviews.
+
+Where we differ from ULMFiT (Howard & Ruder 2018): all layers train at once, and besides the reviews an epoch holds
+short spans cut from them and the sentences of `phrases.py`, so that four words get a calibrated answer too.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from training.kit import checkpoint
+from training.kit.run import Run
+from training.kit.run_log import RunLog
+from training.recipes.sentiment import pretrain
+from training.recipes.sentiment.batches import groups, pad
+from training.recipes.sentiment.config import Config, FinetuneConfig
+from training.recipes.sentiment.data import Split, load_split, load_tokenizer
+from training.recipes.sentiment.model import Classifier, LanguageModel, Reader
+from training.recipes.sentiment.phrases import phrases
+from training.recipes.sentiment.tokenizer import UNKNOWN_ID
+
+FILE = "classifier.pt"
+
+
+def main(run: Run[Config], fabric: Fabric) -> None:
+    """Write `classifier.pt`; go on from it where there is one."""
+    config = run.config.finetune
+    saved = checkpoint.load(run.directory / FILE) or {}
+    if saved.get("done"):
+        return
+    train, validation = load_split(run, "train"), load_split(run, "validation")
+    sentences = phrase_split(run)
+    torch.manual_seed(run.config.seed)
+    module = build(run)
+    module, optimizer = fabric.setup(module, torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), fused=True))
+    first = saved.get("batch", 0)
+    if saved:
+        module.load_state_dict(saved["module"])
+        optimizer.load_state_dict(saved["optimizer"])
+    epochs = [Epoch.draw(train, sentences, config, (run.config.seed, epoch)) for epoch in range(config.epochs)]
+    plan = [(epoch, group) for epoch in epochs for group in epoch.groups]
+    meter = torch.tensor(saved.get("meter", [0.0, 0.0]))
+    log = RunLog(run.directory / "finetune", resume_epoch=saved.get("epoch", 0), quiet=not fabric.is_global_zero)
+    progress = tqdm(total=len(plan), initial=first, unit="batch", disable=not fabric.is_global_zero, mininterval=30)
+    rows = slice(fabric.global_rank, None, fabric.world_size)
+
+    for number in range(first, len(plan)):
+        epoch, group = plan[number]
+        torch.manual_seed(run.config.seed * 1_000_003 + number)
+        for parameters in optimizer.param_groups:
+            parameters["lr"] = config.learning_rate * min(20 * number / len(plan) + 1e-2, 1.0, 1.02 - number / len(plan))
+        input_ids, lengths = pad([epoch.sequences[index] for index in group[rows]])
+        targets = torch.from_numpy(epoch.targets[group[rows]])  # (B,)
+        logits = module(drop_words(input_ids, lengths, config.word_dropout), lengths)  # (B,)
+        loss = F.binary_cross_entropy_with_logits(logits, targets)
+        fabric.backward(loss)
+        fabric.clip_gradients(module, optimizer, max_norm=config.max_gradient_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        meter += torch.tensor([loss.item(), 1.0])
+        progress.update()
+        last_of_epoch = number + 1 == len(plan) or plan[number + 1][0] is not epoch
+        done = {"batch": number + 1, "epoch": epochs.index(epoch) + last_of_epoch, "done": number + 1 == len(plan)}
+        if last_of_epoch:
+            total, batches = fabric.all_reduce(meter, reduce_op="sum").tolist()
+            log.write(done["epoch"] - 1, loss=total / batches, **evaluate(module, validation))
+            meter = torch.zeros(2)
+        if last_of_epoch or (number + 1) % config.save_every == 0:
+            pretrain.save(run, fabric, FILE, module=module, optimizer=optimizer, meter=meter.tolist(), **done)
+
+
+def build(run: Run[Config]) -> Classifier:
+    """A classifier that starts from the language model, if there is one, and from its verdict at the last word."""
+    state = checkpoint.load(run.directory / pretrain.FILE)
+    vocabulary = load_tokenizer(run).get_vocab_size()
+    language_model = LanguageModel(Reader(run.config.net, vocabulary), run.config.pretrain)
+    if state is not None:
+        language_model.load_state_dict(state["module"])
+    return Classifier(language_model.reader, language_model.verdict, run.config.finetune)
+
+
+@dataclass(frozen=True, eq=False)
+class Epoch:
+    """What one epoch reads: every review, short spans of some, some phrases."""
+
+    sequences: list[NDArray[np.int64]]
+    targets: NDArray[np.float32]  # P(positive)
+    groups: list[NDArray[np.int64]]
+
+    @staticmethod
+    def draw(reviews: Split, sentences: tuple[list[NDArray[np.int64]], NDArray[np.float32]], config: FinetuneConfig, seed: Any) -> Epoch:
+        draw = np.random.default_rng((*seed, 1))
+        sequences = [reviews[index] for index in range(len(reviews))]
+        cut = draw.choice(len(reviews), round(config.spans_per_review * len(reviews)), replace=True)
+        spans = [_span(sequences[index], draw, config.longest_span) for index in cut]
+        said = draw.choice(len(sentences[0]), min(config.phrases, len(sentences[0])), replace=False)
+        targets = [reviews.labels.astype(np.float32), reviews.labels[cut].astype(np.float32), sentences[1][said]]
+        sequences = [*sequences, *spans, *(sentences[0][index] for index in said)]
+        lengths = np.array([len(sequence) for sequence in sequences])
+        return Epoch(sequences, np.concatenate(targets), groups(lengths, config.batch_size, seed))
+
+
+def phrase_split(run: Run[Config]) -> tuple[list[NDArray[np.int64]], NDArray[np.float32]]:
+    """The sentences of `phrases.py` as ids, and their probabilities of "positive"."""
+    sentences = phrases()
+    encodings = load_tokenizer(run).encode_batch(list(sentences), add_special_tokens=False)
+    return [np.asarray(encoding.ids, dtype=np.int64) for encoding in encodings], np.array(list(sentences.values()), dtype=np.float32)
+
+
+def drop_words(input_ids: Tensor, lengths: Tensor, probability: float) -> Tensor:
+    """Some words become `<unk>`, but none of a text under 16 words, where one word can be the verdict."""
+    dropped = (torch.rand(input_ids.shape) < probability) & (lengths >= 16)[:, None]  # (B, T)
+    return input_ids.masked_fill(dropped & (input_ids != 0), UNKNOWN_ID)
+
+
+@torch.no_grad()
+def evaluate(module: Any, split: Split, batch_size: int = 32) -> dict[str, float]:
+    """Accuracy and mean loss, in nats, on whole reviews."""
+    started = time.perf_counter()
+    logits = predict(module, split, batch_size)
+    labels = torch.from_numpy(split.labels)
+    loss = F.binary_cross_entropy_with_logits(logits, labels.float()).item()
+    accuracy = ((logits > 0) == (labels == 1)).float().mean().item()
+    return {"validation_loss": loss, "validation_accuracy": accuracy, "validation_s": time.perf_counter() - started}
+
+
+@torch.no_grad()
+def predict(module: Any, split: Split, batch_size: int = 32) -> Tensor:
+    """The deep part's logit of every review, (n,)."""
+    module.eval()
+    logits = torch.empty(len(split))
+    order = np.argsort(split.lengths, kind="stable")
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        logits[torch.from_numpy(batch)] = module(*pad([split[index] for index in batch])).cpu()
+    module.train()
+    return logits
+
+
+def _span(sequence: NDArray[np.int64], draw: np.random.Generator, longest: int) -> NDArray[np.int64]:
+    """Half of the spans end where the review ends: there the verdict stands."""
+    size = min(int(draw.integers(4, longest + 1)), len(sequence))
+    start = len(sequence) - size if draw.random() < 0.5 else int(draw.integers(0, len(sequence) - size + 1))
+    return sequence[start : start + size]
