@@ -1,0 +1,52 @@
+"""The server under test: `axon serve` as a process of its own, as a user would start it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+START_LIMIT_S = 60.0
+
+
+@contextmanager
+def running_server(models: Path) -> Iterator[int]:
+    """The port of a server whose models are all warm. Default settings, log thrown away."""
+    port = _free_port()
+    environment = os.environ | {"AXON_PORT": str(port), "AXON_HOST": "127.0.0.1", "AXON_MODELS": str(models)}
+    process = subprocess.Popen([sys.executable, "-m", "app", "serve"], env=environment, stderr=subprocess.DEVNULL)
+    try:
+        _wait_until_ready(port, process)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_LIMIT_S
+    answer: object = None
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=2)
+            return
+        except urllib.error.HTTPError as error:  # 503: still loading, or a model was refused
+            answer = json.loads(error.read())
+        except OSError:
+            pass
+        time.sleep(0.1)
+    sys.exit(f"bench: the server did not become ready: {answer}")
