@@ -38,7 +38,7 @@ WORDS = {  # word -> (negative, positive); the padding has a weight so that a mi
     "the": (0.0, 0.0),
     "film": (0.0, 0.25),
 }
-MAX_TOKENS, HEAD_TOKENS = 80, 30
+MAX_TOKENS, HEAD_TOKENS = 80, 31
 
 
 def encoded(image: Image.Image, image_format: str = "PNG", **options: Any) -> bytes:

@@ -94,6 +94,8 @@ async def _read_multipart(request: Request, body: bytes) -> ImageBody:
         yield b""
 
     try:
+        if not body.rstrip().endswith(b"--"):
+            raise MultiPartException("the closing boundary is missing")
         parser = MultiPartParser(request.headers, one_chunk(), max_files=1, max_fields=MAX_FORM_FIELDS, max_part_size=len(body))
         parser.spool_max_size = len(body) + 1  # never to disk: no picture is left there, and a read-only root works
         form = await parser.parse()

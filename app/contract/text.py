@@ -58,6 +58,7 @@ class WordTokenizer:
         self._processor = processor
         self.pad_id = self._id(processor.pad_token)
         self.unknown_id = self._id(processor.unknown_token)
+        self.head_tokens = processor.head_tokens
         self.vocabulary_size: int = tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> Encoding:

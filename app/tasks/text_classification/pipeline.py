@@ -72,8 +72,17 @@ class TextClassificationPipeline:
         encoding = self._tokenizer.encode(item)
         rows = [TextRow(encoding.input_ids, encoding)]
         if options.explain and len(encoding.input_ids) > 1:
-            rows += [TextRow(np.delete(encoding.input_ids, slice(*span)), encoding, span) for span in _spans(len(encoding.input_ids))]
+            rows += [TextRow(np.delete(encoding.input_ids, slice(*span)), encoding, span) for span in self._spans(encoding)]
         return rows
+
+    def _spans(self, encoding: Encoding) -> list[tuple[int, int]]:
+        """The spans to take out: none reaches over the gap where a long text lost its middle."""
+        spans = _even_spans(len(encoding.input_ids))
+        if not encoding.truncated:
+            return spans
+        gap = self._tokenizer.head_tokens
+        cuts = [[(start, gap), (gap, end)] if start < gap < end else [(start, end)] for start, end in spans]
+        return [span for pieces in cuts for span in pieces]
 
     def bucket(self, row: TextRow) -> Hashable:
         """Lengths between two powers of two share a batch, so that padding stays under half."""
@@ -94,7 +103,7 @@ class TextClassificationPipeline:
         return TextClassification(probabilities[0], rows[0].encoding.truncated, contributions if options.explain else None)
 
 
-def _spans(tokens: int) -> list[tuple[int, int]]:
+def _even_spans(tokens: int) -> list[tuple[int, int]]:
     """At most MAX_OCCLUSIONS spans of equal length that cover the tokens."""
     width = -(-tokens // MAX_OCCLUSIONS)
     return [(start, min(start + width, tokens)) for start in range(0, tokens, width)]
