@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from pydantic import BaseModel
 from starlette.requests import Request
 
@@ -50,8 +50,8 @@ async def list_models(request: Request) -> ModelList:
     return ModelList(data=[ModelSummary(**_summary(model)) for model in repository(request).ready()])
 
 
-@router.get("/{name}", summary="A model's card", responses={404: ERROR_RESPONSES[404]})
-async def get_model_card(request: Request, name: str) -> ModelDetail:
+@router.get("/{name}", summary="A model's card", responses={status: ERROR_RESPONSES[status] for status in (404, 422, 503)})
+async def get_model_card(request: Request, name: Annotated[str, Path(examples=["skin-lesion"])]) -> ModelDetail:
     """The manifest that lies beside the weights: data, metrics with intervals, provenance, licence, limitations."""
     model = repository(request).get(name)
     session = model.session

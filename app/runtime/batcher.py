@@ -17,12 +17,13 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from app.errors import DeadlineExceeded, ModelNotReady, QueueFull
+from app.errors import DeadlineExceeded, InputTooLarge, ModelNotReady, QueueFull
 
 Row = Any
 Output = Any
+Answer = TypeVar("Answer")
 RunBatch = Callable[[list[Row]], list[Output]]
 
 MAX_RETRY_AFTER_S = 120
@@ -122,19 +123,24 @@ class DynamicBatcher:
         seconds = self._queued * self._row_s / self.instances
         return max(1, min(MAX_RETRY_AFTER_S, math.ceil(seconds)))
 
-    def check_room(self, rows: int = 1) -> None:
-        """Refuse before any work is done on a request that could not be queued. Raises QueueFull, ModelNotReady."""
+    def check_room(self, rows: int = 1, promised: int = 0) -> None:
+        """Refuse before any work is done on a request that could not be queued; `promised` rows of others come first.
+
+        Raises QueueFull, ModelNotReady, and InputTooLarge for a request that would not fit an empty queue either.
+        """
         if not self._accepting:
             raise ModelNotReady(f"{self.name!r} is shutting down; send the request to another instance")
-        if self._queued + rows > self.max_queue_size:
+        if rows > self.max_queue_size:
+            raise InputTooLarge(f"the request needs {rows:,} runs at once, the queue of {self.name!r} takes {self.max_queue_size:,}")
+        if self._queued + promised + rows > self.max_queue_size:
             self._drop_unwanted()
-            if self._queued + rows > self.max_queue_size:
+            if self._queued + promised + rows > self.max_queue_size:
                 raise QueueFull(self.name, self.retry_after_s)
 
     async def submit(self, rows: Sequence[Row], deadline: float | None = None) -> list[Output]:
         """One output a row, in order. `deadline` is a time.monotonic() instant; expired rows never run.
 
-        Cancelling the caller drops its rows that have not started. Raises QueueFull, ModelNotReady,
+        Cancelling the caller drops its rows that have not started. Raises as `check_room` does,
         DeadlineExceeded, or what the run itself raised.
         """
         if not rows:
@@ -146,7 +152,7 @@ class DynamicBatcher:
             self._queues.setdefault(self._bucket_of(row), deque()).append(_QueuedRow(request, index, row, now))
         self._queued += len(rows)
         self._dispatch()
-        return await _until(request, deadline)
+        return await until(deadline, request.future)
 
     def stop_accepting(self) -> None:
         """From now on new work is refused; what was accepted still runs."""
@@ -231,6 +237,8 @@ class DynamicBatcher:
         loop = asyncio.get_running_loop()
         try:
             outputs = await loop.run_in_executor(self._executor, self._run_batch, [queued.row for queued in batch])
+            if len(outputs) != len(batch):
+                raise RuntimeError(f"{self.name!r} gave {len(outputs)} outputs for {len(batch)} rows")
         except Exception as error:
             for queued in batch:
                 queued.request.fail(error)
@@ -242,12 +250,12 @@ class DynamicBatcher:
             queued.request.fill(queued.index, output)
 
 
-async def _until(request: _Request, deadline: float | None) -> list[Output]:
-    """Wait for the answer, but not past the deadline: a batch that is still running is then left behind."""
+async def until(deadline: float | None, answer: asyncio.Future[Answer]) -> Answer:
+    """Wait for the answer, but not past the deadline: work that has begun is then left behind, the rest is cancelled."""
     if deadline is None:
-        return await request.future
+        return await answer
     try:
         async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-            return await request.future
+            return await answer
     except TimeoutError:
         raise DeadlineExceeded from None

@@ -15,7 +15,7 @@ import numpy as np
 
 from app.contract.manifest import ModelManifest
 from app.errors import DeadlineExceeded, ModelNotReady, ModelRejected, QueueFull, ServingError
-from app.runtime.batcher import BatchTiming, DynamicBatcher
+from app.runtime.batcher import BatchTiming, DynamicBatcher, until
 from app.runtime.metrics import ServingMetrics
 from app.runtime.pipeline import Pipeline, split_rows
 from app.runtime.session import Session
@@ -78,7 +78,7 @@ class ServedModel:
         options = self.pipeline.default_options() if options is None else options
         started = time.monotonic()
         with self._counted():
-            rows = await self._prepare(items, options)
+            rows = await self._prepare(items, options, deadline)
             prepared = time.monotonic()
             outputs = await self.batcher.submit([row for group in rows for row in group], deadline)
             ran = time.monotonic()
@@ -109,12 +109,13 @@ class ServedModel:
                     )
         self._metrics.model_ready.labels(*self._labels).set(1)
 
-    async def _prepare(self, items: Sequence[Any], options: Any) -> list[list[Any]]:
+    async def _prepare(self, items: Sequence[Any], options: Any, deadline: float | None) -> list[list[Any]]:
         """Preprocess off the event loop, if the queue has room for what is being prepared as well."""
-        self.batcher.check_room(self._preparing + len(items))
+        self.batcher.check_room(len(items), promised=self._preparing)
         self._preparing += len(items)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, self._preprocess, items, options)
+            work = asyncio.get_running_loop().run_in_executor(self._executor, self._preprocess, items, options)
+            return await until(deadline, work)
         finally:
             self._preparing -= len(items)
 

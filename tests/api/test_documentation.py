@@ -1,0 +1,132 @@
+"""/docs, /redoc and openapi.json: complete, true, and of this machine alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.conftest import serve
+from tests.model_repository import target, write_colour_model, write_word_model
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """Toy models under the names that the examples speak of."""
+    root = tmp_path_factory.mktemp("models")
+    write_colour_model(root, "skin-lesion", targets=[target("melanoma", ["red"])], default_target="melanoma")
+    write_word_model(root, "sentiment")
+    with serve(root) as client:
+        yield client
+
+
+def operations(client: TestClient) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in client.get("/openapi.json").json()["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def example_of(schema: dict[str, Any]) -> Any:
+    if "example" in schema:
+        return schema["example"]
+    return next(iter(schema.get("examples", [])), None)
+
+
+def filled(path: str, operation: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The path and the query as "Try it out" fills them in: every example that the parameters have."""
+    query = {}
+    for parameter in operation.get("parameters", []):
+        example = parameter.get("example", example_of(parameter["schema"]))
+        if parameter["in"] == "path":
+            assert example is not None, f"{path} has no example for {parameter['name']}"
+            path = path.replace("{" + parameter["name"] + "}", example)
+        elif parameter["in"] == "query" and example is not None:
+            query[parameter["name"]] = example
+    return path, query
+
+
+def test_every_operation_succeeds_with_its_own_examples(client: TestClient) -> None:
+    seen = set()
+    for path, method, operation in operations(client):
+        url, query = filled(path, operation)
+        body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        example = body and (example_of(body) or example_of(body["schema"]))
+        assert example or not body, f"{method} {path} has a body and no example"
+        response = client.request(method, url, params=query, **({"json": example} if body else {}))
+        assert response.status_code == 200, (method, url, response.text)
+        seen.add((method, path))
+    assert ("post", "/v1/image-classification/{model}") in seen
+    assert ("post", "/v1/text-classification/{model}") in seen
+
+
+def test_the_picture_of_the_example_may_be_sent_in_every_form(client: TestClient) -> None:
+    operation = client.get("/openapi.json").json()["paths"]["/v1/image-classification/{model}"]["post"]
+    assert set(operation["requestBody"]["content"]) == {
+        "application/json",
+        "multipart/form-data",
+        "image/jpeg",
+        "image/png",
+        "image/webp",
+    }
+
+
+def test_every_operation_says_what_it_does_and_how_it_fails(client: TestClient) -> None:
+    for path, method, operation in operations(client):
+        assert operation["summary"], (method, path)
+        if path.startswith("/v1/") and "{model}" in path:
+            assert {"404", "422", "503"} <= set(operation["responses"]), (method, path)
+            for status, answer in operation["responses"].items():
+                if status != "200":
+                    assert answer["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorAnswer"), (method, path, status)
+
+
+def test_the_answers_fit_the_schemas_that_are_promised(client: TestClient) -> None:
+    from app.tasks.image_classification.schemas import ClassificationAnswer
+    from app.tasks.text_classification.schemas import TextClassificationAnswer
+
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    assert {"ClassificationAnswer", "TextClassificationAnswer", "ErrorAnswer", "RocAnswer", "Readiness"} <= set(schemas)
+    assert "HTTPValidationError" not in str(client.get("/openapi.json").json()["paths"])
+    assert set(schemas["ClassificationAnswer"]["properties"]) == set(ClassificationAnswer.model_fields)
+    assert set(schemas["TextClassificationAnswer"]["properties"]) == set(TextClassificationAnswer.model_fields)
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+def test_the_pages_load_nothing_from_elsewhere(client: TestClient, page: str) -> None:
+    response = client.get(page)
+    assert response.status_code == 200
+    assets = re.findall(r"""(?:src|href)=["']([^"']+)["']""", response.text)
+    assert assets
+    for asset in assets:
+        assert asset.startswith("/"), asset
+        assert not asset.startswith("//"), asset
+        assert client.get(asset).status_code == 200, asset
+    assert not re.findall(r"https?://[^\s\"'<>]+", response.text)
+
+
+def test_the_style_sheets_import_nothing_from_elsewhere(client: TestClient) -> None:
+    for page in ("/docs", "/redoc"):
+        for sheet in re.findall(r"""href=["']([^"']+\.css)["']""", client.get(page).text):
+            assert not re.search(r"url\([\"']?(?:https?:)?//", client.get(sheet).text), sheet
+
+
+def test_the_root_leads_to_the_documentation(client: TestClient) -> None:
+    response = client.get("/", follow_redirects=False)
+    assert response.is_redirect
+    assert response.headers["location"] == "/docs"
+
+
+def test_the_example_picture_is_synthetic_and_small(client: TestClient) -> None:
+    operation = client.get("/openapi.json").json()["paths"]["/v1/image-classification/{model}"]["post"]
+    assert len(operation["requestBody"]["content"]["application/json"]["example"]["image"]) < 4000
+
+
+def test_the_version_is_the_packages(client: TestClient, request: pytest.FixtureRequest) -> None:
+    from app import __version__
+
+    assert client.get("/openapi.json").json()["info"]["version"] == __version__
+    assert f"## [{__version__}]" in Path(request.config.rootpath, "CHANGELOG.md").read_text()

@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
+
+from training.kit.roc import (
+    GroupBootstrap,
+    auroc,
+    curve_thresholds,
+    macro_auroc,
+    promised_sensitivities,
+    rates,
+    recalls,
+    youden_threshold,
+)
+
+SCORES = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+POSITIVE = np.array([False, False, True, False, True, True])  # 8 of 9 pairs in order
+
+
+@pytest.fixture
+def noisy() -> tuple[np.ndarray, np.ndarray]:
+    """400 scores with many ties, a fifth of them positive."""
+    generator = np.random.default_rng(0)
+    positive = generator.random(400) < 0.2
+    return np.round(generator.normal(positive, 1.0), 1), positive
+
+
+def test_auroc_is_the_share_of_pairs_in_order() -> None:
+    assert auroc(SCORES, POSITIVE) == pytest.approx(8 / 9)
+
+
+def test_macro_auroc_is_the_mean_over_the_classes() -> None:
+    labels = np.array([0, 0, 1, 1, 2, 2])
+    probabilities = np.eye(3)[labels]
+    probabilities[:, 2] = [0, 0, 1, 1, 0, 0]  # the third class is always ranked last
+    probabilities[4:, 2] = -1
+    assert macro_auroc(probabilities, labels) == pytest.approx((1 + 1 + 0) / 3)
+
+
+def test_rates_count_a_score_at_the_threshold_as_positive() -> None:
+    sensitivity, specificity = rates(SCORES, POSITIVE, np.array([0.0, 0.3, 0.45, 0.5, 0.9]))
+    assert sensitivity.tolist() == pytest.approx([1, 1, 2 / 3, 2 / 3, 0])
+    assert specificity.tolist() == pytest.approx([0, 2 / 3, 1, 1, 1])
+
+
+def test_rates_agree_with_scikit_learn(noisy: tuple[np.ndarray, np.ndarray]) -> None:
+    scores, positive = noisy
+    false_positive, true_positive, thresholds = roc_curve(positive, scores, drop_intermediate=False)
+    sensitivity, specificity = rates(scores, positive, thresholds)
+    np.testing.assert_allclose(sensitivity, true_positive)
+    np.testing.assert_allclose(1 - specificity, false_positive)
+
+
+def test_youden_finds_the_best_threshold() -> None:
+    assert youden_threshold(SCORES, POSITIVE) in (0.3, 0.5)  # both have J = 2/3
+    assert youden_threshold(np.array([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True])) == 0.8
+
+
+def test_a_curve_runs_from_zero_to_one_and_rises(noisy: tuple[np.ndarray, np.ndarray]) -> None:
+    scores, positive = noisy
+    thresholds = curve_thresholds(1 / (1 + np.exp(-scores)), positive)
+    assert thresholds[0] == 0
+    assert thresholds[-1] == 1
+    assert (np.diff(thresholds) > 0).all()
+
+
+def test_nineteen_positives_can_promise_ninety_five_percent_at_their_lowest_score() -> None:
+    thresholds, promised = promised_sensitivities(np.arange(1, 20) / 20)
+    assert thresholds[0] == 0.05
+    assert promised[0] == pytest.approx(19 / 20)
+    assert promised[-1] == pytest.approx(1 / 20)
+
+
+def test_a_promised_sensitivity_holds_on_unseen_positives() -> None:
+    generator = np.random.default_rng(1)
+    caught = []
+    for _ in range(2000):
+        scores = generator.normal(size=40)
+        thresholds, promised = promised_sensitivities(scores)
+        caught.append(generator.normal() >= thresholds[promised >= 0.9].max())
+    assert np.mean(caught) >= 0.9 - 3 * np.sqrt(0.9 * 0.1 / 2000)
+
+
+def test_tied_positives_share_one_promise() -> None:
+    thresholds, promised = promised_sensitivities(np.array([0.5, 0.5, 0.5, 0.9]))
+    assert thresholds.tolist() == [0.5, 0.9]
+    assert promised.tolist() == pytest.approx([4 / 5, 1 / 5])
+
+
+def test_a_class_that_does_not_occur_has_no_recall() -> None:
+    found = recalls(np.array([0, 1, 1]), np.array([0, 0, 1]), 3)
+    assert found[:2].tolist() == [0.5, 1.0]
+    assert np.isnan(found[2])
+
+
+def test_weighted_aurocs_agree_with_scikit_learn(noisy: tuple[np.ndarray, np.ndarray]) -> None:
+    scores, positive = noisy
+    bootstrap = GroupBootstrap([str(i // 3) for i in range(len(scores))], replicates=20)
+    expected = [roc_auc_score(positive, scores, sample_weight=weights) for weights in bootstrap.weights]
+    np.testing.assert_allclose(bootstrap._aurocs(scores, positive), expected)
+
+
+def test_the_images_of_a_lesion_are_drawn_together() -> None:
+    weights = GroupBootstrap(["a", "b", "a", "c"], replicates=50).weights
+    np.testing.assert_array_equal(weights[:, 0], weights[:, 2])
+    np.testing.assert_array_equal(weights[:, [0, 1, 3]].sum(1), 3)
+
+
+def test_an_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(2)
+    covered = 0
+    for _ in range(100):
+        correct = np.repeat(generator.random(150) < 0.8, 2)  # two images a lesion, alike
+        found = GroupBootstrap([str(i // 2) for i in range(300)], replicates=300).accuracy(correct)
+        covered += found.low <= 0.8 <= found.high
+    assert 87 <= covered <= 100
+
+
+def test_balanced_accuracy_agrees_with_scikit_learn(noisy: tuple[np.ndarray, np.ndarray]) -> None:
+    labels = np.random.default_rng(3).integers(0, 4, 400)
+    predicted = np.where(np.arange(400) % 3 == 0, 0, labels)
+    found = GroupBootstrap([str(i) for i in range(400)], replicates=50).balanced_accuracy(predicted, labels, 4)
+    assert found.value == pytest.approx(balanced_accuracy_score(labels, predicted))
+    assert found.low < found.value < found.high
+
+
+def test_bands_agree_with_single_thresholds(noisy: tuple[np.ndarray, np.ndarray]) -> None:
+    scores, positive = noisy
+    bootstrap = GroupBootstrap([str(i) for i in range(len(scores))], replicates=100)
+    sensitivity_band, specificity_band = bootstrap.rate_bands(scores, positive, np.array([0.0, 1.0]))
+    sensitivity, specificity = bootstrap.rates(scores, positive, 1.0)
+    assert sensitivity_band[1].tolist() == pytest.approx([sensitivity.low, sensitivity.high])
+    assert specificity_band[1].tolist() == pytest.approx([specificity.low, specificity.high])

@@ -1,0 +1,147 @@
+"""The tiny preset from nothing to a proved model, resumed after a kill, and split over two processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from app.contract.classification import softmax
+from app.contract.manifest import load_manifest
+from training.kit.run import Run
+from training.kit.run_log import RunLog
+from training.recipes.skin_lesion import train
+from training.recipes.skin_lesion.config import Config
+from training.recipes.skin_lesion.data import LABELS, find_source, load
+from training.recipes.skin_lesion.evaluate import pixels_of, predict_views
+from training.recipes.skin_lesion.selection import load_chosen
+from tests.training.skin_lesion.conftest import MakeRun
+
+ROOT = Path(__file__).parents[3]
+
+
+def command(run: Run[Config], *overrides: str) -> list[str]:
+    return ["training", "skin-lesion", "train", "--preset", "tiny", "--run", str(run.directory), *overrides]
+
+
+def test_the_exported_model_is_accepted_by_the_contract(finished_run: Run[Config]) -> None:
+    manifest = load_manifest(finished_run.models / "skin-lesion" / "1")
+    assert manifest.graphs["model"].inputs[0].datatype == "UINT8"
+    assert [label.name for label in manifest.labels] == list(LABELS)
+    assert [target.name for target in manifest.targets] == ["melanoma", "keratosis", "malignant"]
+    assert "synthetic" in manifest.provenance.data[0].name
+
+
+def test_the_preprocessing_that_is_served_gives_the_evaluated_pixels_byte_for_byte(finished_run: Run[Config]) -> None:
+    lesions, source = load(finished_run), find_source(finished_run)
+    processor = load_manifest(finished_run.models / "skin-lesion" / "1").processor
+    pixels = pixels_of(finished_run, lesions, "test")
+    for i, row in enumerate(lesions.splits["test"]):
+        np.testing.assert_array_equal(pixels[i], processor.preprocess(source.read(lesions.records[row].image_id)))
+
+
+def test_the_golden_request_gives_the_golden_answer(finished_run: Run[Config]) -> None:
+    folder = finished_run.models / "skin-lesion" / "1"
+    manifest = load_manifest(folder)
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    pixels = manifest.processor.preprocess((folder / manifest.golden.request).read_bytes())
+    (logits,) = session.run(["logits"], {"pixel_values": pixels[None]})
+    np.testing.assert_allclose(logits, np.load(folder / manifest.golden.outputs)["logits"], atol=manifest.golden.atol)
+
+
+def test_an_answer_does_not_depend_on_its_batch_mates(finished_run: Run[Config]) -> None:
+    session = onnxruntime.InferenceSession(finished_run.models / "skin-lesion" / "1" / "model.onnx", providers=["CPUExecutionProvider"])
+    pixels = pixels_of(finished_run, load(finished_run), "test")[:5]
+    (together,) = session.run(["logits"], {"pixel_values": pixels})
+    alone = np.concatenate([session.run(["logits"], {"pixel_values": row[None]})[0] for row in pixels])
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
+def test_the_manifest_states_what_the_predictions_give(finished_run: Run[Config]) -> None:
+    manifest = load_manifest(finished_run.models / "skin-lesion" / "1")
+    predictions = np.load(finished_run.directory / "predictions.npz")
+    probabilities = softmax(predictions["test"][0], manifest.temperature)
+    stated = {metric.name: metric.value for metric in manifest.metrics if metric.note == "PyTorch, one view"}
+    assert stated["accuracy"] == pytest.approx(np.mean(probabilities.argmax(1) == predictions["test_labels"]), abs=1e-4)
+    served = {metric.name: metric.value for metric in manifest.metrics if metric.note == "ONNX Runtime, one view"}
+    assert served == pytest.approx(stated, abs=1e-3)
+
+
+def test_operating_points_are_what_their_thresholds_do_on_test_lesions(finished_run: Run[Config]) -> None:
+    manifest = load_manifest(finished_run.models / "skin-lesion" / "1")
+    predictions = np.load(finished_run.directory / "predictions.npz")
+    probabilities, labels = softmax(predictions["test"][0], manifest.temperature), predictions["test_labels"]
+    for target in manifest.targets:
+        columns = [LABELS.index(label) for label in target.labels]
+        called, positive = probabilities[:, columns].sum(1), np.isin(labels, columns)
+        for point in target.operating_points:
+            assert point.sensitivity.value == pytest.approx(np.mean(called[positive] >= point.threshold - 1e-9), abs=1e-4)
+            assert point.specificity.value == pytest.approx(np.mean(called[~positive] < point.threshold - 1e-9), abs=1e-4)
+
+
+def test_no_lesion_is_in_two_splits(finished_run: Run[Config]) -> None:
+    lesions = load(finished_run)
+    members = [{lesions.records[i].lesion_id for i in rows} for rows in lesions.splits.values()]
+    assert len(set.union(*members)) == sum(len(side) for side in members) == finished_run.config.synthetic_lesions
+
+
+def test_views_of_the_evaluation_start_with_the_image_as_it_is(finished_run: Run[Config]) -> None:
+    network, _ = load_chosen(finished_run)
+    pixels = pixels_of(finished_run, load(finished_run), "test")[:3]
+    views = predict_views(network, pixels, 8)
+    np.testing.assert_array_equal(views[0], train.predict(network, pixels))
+    assert len({views[i].tobytes() for i in range(8)}) == 8
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_result(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path, "epochs=2")
+    process = subprocess.Popen([sys.executable, "-m", *command(run, "epochs=2")], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    give_up_at = time.monotonic() + 120
+    while not run.checkpoint.exists() and process.poll() is None and time.monotonic() < give_up_at:
+        time.sleep(0.02)
+    time.sleep(0.5)  # into the second epoch
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert [row["epoch"] for row in RunLog(run.directory, quiet=True).rows()] == [0]
+    train.main(run)
+    resumed, whole = torch.load(run.checkpoint, weights_only=True), torch.load(finished_run.checkpoint, weights_only=True)
+    for name, tensor in whole["model"].items():
+        torch.testing.assert_close(resumed["model"][name], tensor, rtol=1e-4, atol=1e-5)
+    assert _losses(run) == pytest.approx(_losses(finished_run), rel=1e-4)
+
+
+def test_two_processes_compute_what_one_does(make_run: MakeRun, tmp_path: Path) -> None:
+    overrides = ("epochs=1", "fixed_statistics=true", "dropout=0.0", "synthetic_lesions=140")
+    alone, shared = make_run(tmp_path / "alone", *overrides), make_run(tmp_path / "shared", *overrides)
+    train.main(alone)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([*launcher, *command(shared, *overrides)], cwd=ROOT, check=True, env=environment, capture_output=True, timeout=200)
+    assert _losses(shared) == pytest.approx(_losses(alone), rel=1e-3)
+
+
+def test_another_seed_gives_another_run(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    lesions = load(finished_run)
+    seeded = dataclasses.replace(finished_run.config, seed=2)
+    assert not np.array_equal(train.draw_batches(lesions, finished_run.config, 0, 4), train.draw_batches(lesions, seeded, 0, 4))
+
+
+def test_evaluation_writes_its_plots(finished_run: Run[Config]) -> None:
+    names = {path.name for path in (finished_run.directory / "plots").glob("*.png")}
+    assert names == {"roc.png", "reliability.png", "confusion.png", "decision_curve.png", "loss.png", "validation.png"}
+    assert json.loads((finished_run.directory / "evaluation.json").read_text())["temperature"] > 0
+
+
+def _losses(run: Run[Config]) -> list[float]:
+    return [row["train_loss"] for row in RunLog(run.directory, quiet=True).rows()]
