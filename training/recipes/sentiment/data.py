@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
+from app.contract.manifest import sha256
 from training.kit.data import DataError
 from training.kit.run import Run
 from training.recipes.sentiment.config import Config, DataConfig
@@ -17,6 +19,8 @@ from training.recipes.sentiment.reviews import UNLABELLED, Review, read_reviews
 from training.recipes.sentiment.synthetic import synthetic_reviews
 from training.recipes.sentiment.tokenizer import UNKNOWN_ID, save_tokenizer, train_tokenizer
 
+SOURCE = "https://ai.stanford.edu/~amaas/data/sentiment/"
+LICENCE = "no licence stated; free for research, to be cited as Maas et al. 2011"
 SPLITS = ("train", "validation", "unlabelled", "test")
 
 
@@ -34,6 +38,11 @@ class Split:
     def __getitem__(self, index: int) -> np.ndarray:
         return self.ids[self.offsets[index] : self.offsets[index + 1]].astype(np.int64)
 
+    def take(self, indices: Sequence[int]) -> Split:
+        """Some of the reviews, in the order given."""
+        sequences = [self[index] for index in indices]
+        return Split(np.concatenate(sequences).astype(self.ids.dtype), np.cumsum([0, *map(len, sequences)]), self.labels[list(indices)])
+
     @property
     def lengths(self) -> np.ndarray:
         return np.diff(self.offsets)
@@ -41,13 +50,18 @@ class Split:
 
 def prepare(run: Run[Config]) -> None:
     """Read the reviews, build the vocabulary, write `tokenizer.json` and one `.npz` a split."""
-    reviews = _reviews(run)
+    if run.config.data.synthetic_reviews:
+        reviews, sources = synthetic_reviews(run.config.data.synthetic_reviews, run.config.seed), []
+    else:
+        sources = _sources(run)
+        reviews = [review for source in sources for review in read_reviews(source)]
     splits: dict[str, list[Review]] = {name: [] for name in SPLITS}
     for review in reviews:
         splits[split_of(review, run.config.data)].append(review)
     if not splits["train"]:
         raise DataError(f"no labelled training review under {run.data_root}: aclImdb/train/pos and neg are expected")
     run.directory.mkdir(parents=True, exist_ok=True)
+    (run.directory / "sources.json").write_text(json.dumps([describe(source) for source in sources], indent=1) + "\n")
     texts = (review.text for name in ("train", "unlabelled") for review in splits[name])
     tokenizer = train_tokenizer(texts, run.config.data.vocabulary_size)
     save_tokenizer(tokenizer, run.directory / "tokenizer.json")
@@ -55,6 +69,16 @@ def prepare(run: Run[Config]) -> None:
         split = tokenize(tokenizer, splits[name], run.config.data)
         np.savez(run.directory / f"{name}.npz", ids=split.ids, offsets=split.offsets, labels=split.labels)
         print(f"{name}: {len(split):,} reviews, {len(split.ids):,} tokens", flush=True)
+
+
+def describe(source: Path) -> dict[str, str]:
+    """An archive, or a folder by the names and sizes of its files, for the manifest."""
+    if source.is_dir():
+        listing = "\n".join(f"{path.relative_to(source)} {path.stat().st_size}" for path in sorted(source.rglob("*.txt")))
+        digest = hashlib.sha256(listing.encode()).hexdigest()
+    else:
+        digest = sha256(source)
+    return {"name": source.name, "source": SOURCE, "sha256": digest, "licence": LICENCE}
 
 
 def load_split(run: Run[Config], name: str) -> Split:
@@ -100,11 +124,8 @@ def truncate(ids: list[int], config: DataConfig) -> list[int]:
     return ids or [UNKNOWN_ID]
 
 
-def _reviews(run: Run[Config]) -> list[Review]:
-    if run.config.data.synthetic_reviews:
-        return synthetic_reviews(run.config.data.synthetic_reviews, run.config.seed)
+def _sources(run: Run[Config]) -> list[Path]:
     if run.data_root is None:
         raise DataError("where are the reviews? give --data-root or AXON_DATA")
     sources = [path for name in ("aclImdb", "aclImdb_v1.tar.gz", "aclImdb.tar.xz") if (path := run.data_root / name).exists()][:1]
-    sources += [path for path in [run.data_root / "aclImdb_unsup.tar.xz"] if path.exists()]
-    return [review for source in sources for review in read_reviews(Path(source))]
+    return sources + [path for path in [run.data_root / "aclImdb_unsup.tar.xz"] if path.exists()]

@@ -49,16 +49,17 @@ def main(run: Run[Config], fabric: Fabric) -> None:
         optimizer.load_state_dict(saved["optimizer"])
     epochs = [Epoch.draw(train, sentences, config, (run.config.seed, epoch)) for epoch in range(config.epochs)]
     plan = [(epoch, group) for epoch in epochs for group in epoch.groups]
-    meter = torch.tensor(saved.get("meter", [0.0, 0.0]))
+    meter = torch.tensor(saved.get("meter", [0.0, 0.0, 0.0]))  # loss, batches, seconds of this epoch
     log = RunLog(run.directory / "finetune", resume_epoch=saved.get("epoch", 0), quiet=not fabric.is_global_zero)
     progress = tqdm(total=len(plan), initial=first, unit="batch", disable=not fabric.is_global_zero, mininterval=30)
     rows = slice(fabric.global_rank, None, fabric.world_size)
 
     for number in range(first, len(plan)):
         epoch, group = plan[number]
+        started = time.perf_counter()
         torch.manual_seed(run.config.seed * 1_000_003 + number)
         for parameters in optimizer.param_groups:
-            parameters["lr"] = config.learning_rate * min(20 * number / len(plan) + 1e-2, 1.0, 1.02 - number / len(plan))
+            parameters["lr"] = config.learning_rate * pretrain.schedule(number / len(plan))
         input_ids, lengths = pad([epoch.sequences[index] for index in group[rows]])
         targets = torch.from_numpy(epoch.targets[group[rows]])  # (B,)
         logits = module(drop_words(input_ids, lengths, config.word_dropout), lengths)  # (B,)
@@ -67,14 +68,14 @@ def main(run: Run[Config], fabric: Fabric) -> None:
         fabric.clip_gradients(module, optimizer, max_norm=config.max_gradient_norm)
         optimizer.step()
         optimizer.zero_grad()
-        meter += torch.tensor([loss.item(), 1.0])
+        meter += torch.tensor([loss.item(), 1.0, time.perf_counter() - started])
         progress.update()
         last_of_epoch = number + 1 == len(plan) or plan[number + 1][0] is not epoch
         done = {"batch": number + 1, "epoch": epochs.index(epoch) + last_of_epoch, "done": number + 1 == len(plan)}
         if last_of_epoch:
-            total, batches = fabric.all_reduce(meter, reduce_op="sum").tolist()
-            log.write(done["epoch"] - 1, loss=total / batches, **evaluate(module, validation))
-            meter = torch.zeros(2)
+            total, batches, seconds = fabric.all_reduce(meter, reduce_op="mean").tolist()
+            log.write(done["epoch"] - 1, loss=total / batches, seconds=seconds, **evaluate(module, validation))
+            meter = torch.zeros(3)
         if last_of_epoch or (number + 1) % config.save_every == 0:
             pretrain.save(run, fabric, FILE, module=module, optimizer=optimizer, meter=meter.tolist(), **done)
 
@@ -126,12 +127,11 @@ def drop_words(input_ids: Tensor, lengths: Tensor, probability: float) -> Tensor
 @torch.no_grad()
 def evaluate(module: Any, split: Split, batch_size: int = 32) -> dict[str, float]:
     """Accuracy and mean loss, in nats, on whole reviews."""
-    started = time.perf_counter()
     logits = predict(module, split, batch_size)
     labels = torch.from_numpy(split.labels)
     loss = F.binary_cross_entropy_with_logits(logits, labels.float()).item()
     accuracy = ((logits > 0) == (labels == 1)).float().mean().item()
-    return {"validation_loss": loss, "validation_accuracy": accuracy, "validation_s": time.perf_counter() - started}
+    return {"validation_loss": loss, "validation_accuracy": accuracy}
 
 
 @torch.no_grad()

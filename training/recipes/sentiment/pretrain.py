@@ -47,7 +47,7 @@ def main(run: Run[Config], fabric: Fabric, teacher: np.ndarray) -> None:
     sampler = NegativeSampler(corpus.counts(), config.frequent, config.sampled)
     log = RunLog(run.directory / "pretrain", resume_epoch=saved.get("report", 0), quiet=not fabric.is_global_zero)
     progress = tqdm(total=sum(steps), initial=sum(steps[:first]), unit="step", disable=not fabric.is_global_zero, mininterval=30)
-    meter, started = torch.zeros(3), time.perf_counter()
+    step, meter, started = sum(steps[:first]), torch.zeros(3), time.perf_counter()
     rows = slice(fabric.global_rank, None, fabric.world_size)  # this process's reviews of each group
     scale = fabric.world_size / (config.batch_size * config.chunk)
 
@@ -58,9 +58,8 @@ def main(run: Run[Config], fabric: Fabric, teacher: np.ndarray) -> None:
         verdicts = torch.from_numpy(teacher[plan[number]])[rows]
         state = module.reader.zero_state(len(verdicts))
         for inputs, targets in chunks(input_ids[rows], config.chunk):
-            done = progress.n / progress.total
             for parameters in optimizer.param_groups:
-                parameters["lr"] = config.learning_rate * min(20 * done + 1e-2, 1.0, 1.05 - done)
+                parameters["lr"] = config.learning_rate * schedule(step / sum(steps))
             negatives, log_expected = sampler.draw(generator)
             language, verdict, state = module(inputs, targets, verdicts, negatives, log_expected, state)
             fabric.backward((language + config.teacher_weight * verdict) * scale)
@@ -69,13 +68,19 @@ def main(run: Run[Config], fabric: Fabric, teacher: np.ndarray) -> None:
             optimizer.zero_grad()
             meter += torch.stack([language.detach(), verdict.detach(), (targets != 0).sum().float()]).cpu()
             progress.update()
+            step += 1
         if (number + 1) % config.save_every == 0 or number + 1 == len(plan):
             language, verdict, words = fabric.all_reduce(meter, reduce_op="sum").tolist()
-            report = (number + 1) // config.save_every
-            speed = words / (time.perf_counter() - started)
-            log.write(report, language=language / words, verdict=verdict / words, tokens_per_s=speed)
+            report = number // config.save_every
+            seconds = time.perf_counter() - started
+            log.write(report, language=language / words, verdict=verdict / words, words_per_s=words / seconds, seconds=seconds)
             meter, started = torch.zeros(3), time.perf_counter()
             save(run, fabric, FILE, module, optimizer, group=number + 1, report=report + 1, done=number + 1 == len(plan))
+
+
+def schedule(done: float) -> float:
+    """Factor of the learning rate when a share `done` of the steps is made: five percent of warm-up, then a straight line down."""
+    return min(20 * done + 0.01, 1.0, 1.05 - done)
 
 
 class Corpus:

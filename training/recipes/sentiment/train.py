@@ -6,7 +6,7 @@ import numpy as np
 
 from training.kit.processes import launch_fabric
 from training.kit.run import Run
-from training.recipes.sentiment import finetune, pretrain, wide
+from training.recipes.sentiment import finetune, mixing, pretrain, wide
 from training.recipes.sentiment.config import Config
 from training.recipes.sentiment.data import load_split, load_tokenizer
 
@@ -20,6 +20,9 @@ def main(run: Run[Config]) -> None:
         teacher = file["teacher"]
     pretrain.main(run, fabric, teacher)
     finetune.main(run, fabric)
+    if fabric.is_global_zero:
+        mixing.main(run)
+    fabric.barrier()
 
 
 def fit_wide(run: Run[Config]) -> None:

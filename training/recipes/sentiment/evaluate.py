@@ -1,0 +1,153 @@
+"""Measure on the official test reviews, once in PyTorch and once as the exported file; write `evaluation.json` and plots.
+
+Test reviews whose text also occurs among the training texts (the data set holds some twice) are left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from app.contract.classification import softmax
+from training.kit.calibration import expected_calibration_error, fit_temperature, negative_log_likelihood, reliability
+from training.kit.export import open_session
+from training.kit.roc import GroupBootstrap
+from training.kit.run import Run
+from training.recipes.sentiment import plots
+from training.recipes.sentiment.config import Config
+from training.recipes.sentiment.data import Split, load_split
+from training.recipes.sentiment.export import inputs, processor, write_graph
+from training.recipes.sentiment.mixing import load_network, load_parts
+from training.recipes.sentiment.network import SentimentNet
+from training.recipes.sentiment.probes import PROBES
+
+BATCH = 16
+Logits = NDArray[np.float32]
+Answer = Callable[[dict[str, NDArray[np.int64]]], Logits]
+
+
+class InsaneFigure(Exception):
+    """A figure that is too good or too bad to be true: the run is wrong somewhere, and nothing is written."""
+
+
+def main(run: Run[Config]) -> None:
+    torch.set_num_threads(max(run.config.threads, 1))
+    network = load_network(run)
+    folder = run.directory / "export"
+    graph = write_graph(run, network, folder)
+    session = open_session(folder / graph.file)
+    validation, test = load_split(run, "validation"), unseen(load_split(run, "test"), *seen_splits(run))
+
+    def served(tensors: dict[str, NDArray[np.int64]]) -> Logits:
+        return np.asarray(session.run(["logits"], tensors)[0])
+
+    temperature = fit_temperature(predict(served, validation, "validation, ONNX Runtime"), validation.labels)
+    ways = {"PyTorch": eager(network), "ONNX Runtime": served}
+    figures = {way: measure(predict(answer, test, f"test, {way}"), test.labels, temperature) for way, answer in ways.items()}
+    parts = {
+        part: measure(predict(eager(alone(run, part)), test, f"test, {part} part alone"), test.labels, 1.0) for part in ("deep", "wide")
+    }
+    check_sane(figures["ONNX Runtime"])
+    probabilities = softmax(predict(served, test, "reliability"), temperature)
+    groups = reliability(probabilities, test.labels)
+    evaluation: dict[str, Any] = {
+        "graph_sha256": graph.sha256,
+        "temperature": temperature,
+        "metrics": [metric for way, found in figures.items() for metric in describe(found, len(test), way, run)],
+        "parts": {part: found["accuracy"]["value"] for part, found in parts.items()},
+        "probes": probe(run, folder, served, temperature),
+        "reliability": {name: np.asarray(getattr(groups, name)).round(4).tolist() for name in ("confidence", "accuracy", "count")},
+        "splits": {name: len(load_split(run, name)) for name in ("train", "validation", "unlabelled", "test")}
+        | {"test_measured": len(test)},
+    }
+    (run.directory / "evaluation.json").write_text(json.dumps(evaluation, indent=1) + "\n")
+    plots.draw(run, evaluation)
+    for metric in evaluation["metrics"]:
+        print(f"{metric['name']} {metric['value']:.4f} {metric.get('ci95', '')} ({metric['note']}, n {metric['n']})")
+    print(f"parts {evaluation['parts']}, temperature {temperature:.3f}")
+
+
+def seen_splits(run: Run[Config]) -> list[Split]:
+    return [load_split(run, name) for name in ("train", "validation", "unlabelled")]
+
+
+def unseen(test: Split, *seen: Split) -> Split:
+    """The test reviews whose text is in none of the other splits."""
+    known = {split[index].tobytes() for split in seen for index in range(len(split))}
+    return test.take([index for index in range(len(test)) if test[index].tobytes() not in known])
+
+
+def eager(network: SentimentNet) -> Answer:
+    """The PyTorch module behind the same call as the exported file."""
+
+    @torch.no_grad()
+    def answer(tensors: dict[str, NDArray[np.int64]]) -> Logits:
+        logits: Logits = network(torch.from_numpy(tensors["input_ids"]), torch.from_numpy(tensors["lengths"])).numpy()
+        return logits
+
+    return answer
+
+
+def alone(run: Run[Config], part: str) -> SentimentNet:
+    """The network with the other part silenced, and with the part's own bias."""
+    network = load_network(run)
+    _, (_, wide_bias) = load_parts(run)
+    deep = part == "deep"
+    network.deep_weight, network.wide_weight, network.bias = float(deep), float(not deep), 0.0 if deep else wide_bias
+    return network
+
+
+def predict(answer: Answer, split: Split, title: str) -> Logits:
+    """Logits of every review, (n, 2)."""
+    logits = np.empty((len(split), 2), dtype=np.float32)
+    order = np.argsort(split.lengths, kind="stable")
+    for start in tqdm(range(0, len(order), BATCH), desc=title, unit="batch", mininterval=5):
+        rows = order[start : start + BATCH]
+        logits[rows] = answer(inputs([split[index] for index in rows]))
+    return logits
+
+
+def measure(logits: Logits, labels: NDArray[np.int64], temperature: float) -> dict[str, dict[str, Any]]:
+    """Accuracy and AUROC with their 95 % bootstrap intervals, over reviews, and the calibration error."""
+    probabilities = softmax(logits, temperature)
+    bootstrap = GroupBootstrap([str(index) for index in range(len(labels))], replicates=1000)
+    accuracy = bootstrap.accuracy(probabilities.argmax(axis=1) == labels)
+    auroc = bootstrap.auroc(probabilities[:, 1], labels == 1)
+    return {
+        "accuracy": {"value": round(accuracy.value, 5), "ci95": (round(accuracy.low, 5), round(accuracy.high, 5))},
+        "auroc": {"value": round(auroc.value, 5), "ci95": (round(auroc.low, 5), round(auroc.high, 5))},
+        "expected_calibration_error": {"value": round(expected_calibration_error(probabilities, labels), 5)},
+        "negative_log_likelihood": {"value": round(negative_log_likelihood(probabilities, labels), 5)},
+    }
+
+
+def check_sane(figures: dict[str, dict[str, Any]]) -> None:
+    """A coin's accuracy, or a perfect one, means a bug or a leak. Raises InsaneFigure."""
+    accuracy = figures["accuracy"]["value"]
+    if not 0.6 < accuracy < 0.9995:
+        raise InsaneFigure(f"accuracy on unseen reviews is {accuracy}: look for a bug, or for test reviews in the training data")
+
+
+def describe(figures: dict[str, dict[str, Any]], count: int, way: str, run: Run[Config]) -> list[dict[str, Any]]:
+    synthetic = bool(run.config.data.synthetic_reviews)
+    data = "synthetic reviews" if synthetic else "Large Movie Review Dataset (Maas et al. 2011)"
+    split = "test" if synthetic else "official test, about half of it; texts that also occur in training left out"
+    return [{"name": name, **figure, "n": count, "data": data, "split": split, "note": way} for name, figure in figures.items()]
+
+
+def probe(run: Run[Config], folder: Path, served: Answer, temperature: float) -> list[dict[str, Any]]:
+    """P(positive) of each probe sentence."""
+    tokenizer = processor(run, folder).load(folder)
+    logits = np.concatenate([served(inputs([tokenizer.encode(text).input_ids])) for text in PROBES])
+    probabilities = softmax(logits, temperature)[:, 1]
+    return [
+        {"text": text, "expected": expected, "positive": round(float(probability), 3)}
+        for (text, expected), probability in zip(PROBES.items(), probabilities, strict=True)
+    ]
