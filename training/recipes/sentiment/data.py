@@ -12,14 +12,19 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from app.contract.manifest import sha256
-from training.kit.data import DataError
+from training.kit.data import DataError, Source, download, find
 from training.kit.run import Run
 from training.recipes.sentiment.config import Config, DataConfig
 from training.recipes.sentiment.reviews import UNLABELLED, Review, read_reviews
 from training.recipes.sentiment.synthetic import synthetic_reviews
 from training.recipes.sentiment.tokenizer import UNKNOWN_ID, save_tokenizer, train_tokenizer
 
-SOURCE = "https://ai.stanford.edu/~amaas/data/sentiment/"
+OFFICIAL = Source(
+    url="https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
+    file="aclImdb_v1.tar.gz",
+    checksum="md5:7c2ac02c03563afcf9b574c7e56c153a",
+)
+NAMES = ("aclImdb", OFFICIAL.file, "aclImdb.tar.xz")
 LICENCE = "no licence stated; free for research, to be cited as Maas et al. 2011"
 SPLITS = ("train", "validation", "unlabelled", "test")
 
@@ -78,7 +83,7 @@ def describe(source: Path) -> dict[str, str]:
         digest = hashlib.sha256(listing.encode()).hexdigest()
     else:
         digest = sha256(source)
-    return {"name": source.name, "source": SOURCE, "sha256": digest, "licence": LICENCE}
+    return {"name": source.name, "source": OFFICIAL.url, "sha256": digest, "licence": LICENCE}
 
 
 def load_split(run: Run[Config], name: str) -> Split:
@@ -125,7 +130,9 @@ def truncate(ids: list[int], config: DataConfig) -> list[int]:
 
 
 def _sources(run: Run[Config]) -> list[Path]:
+    """Where the reviews are; the official archive is downloaded into the data folder if nothing is there."""
     if run.data_root is None:
-        raise DataError("where are the reviews? give --data-root or AXON_DATA")
-    sources = [path for name in ("aclImdb", "aclImdb_v1.tar.gz", "aclImdb.tar.xz") if (path := run.data_root / name).exists()][:1]
-    return sources + [path for path in [run.data_root / "aclImdb_unsup.tar.xz"] if path.exists()]
+        raise DataError("where are the reviews, or where may they be downloaded to? give --data-root or AXON_DATA")
+    reviews = find(run.data_root, NAMES) or download(OFFICIAL, run.data_root)
+    unlabelled = find(run.data_root, ["aclImdb_unsup.tar.xz"])  # where they are kept apart
+    return [reviews, unlabelled] if unlabelled else [reviews]
