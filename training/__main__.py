@@ -28,7 +28,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--preset", default="full", help="presets/NAME.toml of the recipe (default: full)")
     parser.add_argument("--data-root", type=Path, default=os.environ.get("AXON_DATA"), help="folder of the data sets (default: AXON_DATA)")
-    parser.add_argument("--run", type=Path, help="folder for checkpoints, logs and plots (default: runs/MODEL/PRESET)")
+    # torchrun takes a bare --run for its own --run-path: under it write --run-folder
+    parser.add_argument("--run", "--run-folder", type=Path, help="folder for checkpoints, logs and plots (default: runs/MODEL/PRESET)")
     parser.add_argument("--models", type=Path, default=Path("models"), help="model repository that `export` writes into")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from the preset")
     return parser.parse_intermixed_args(arguments)  # options may stand between the overrides

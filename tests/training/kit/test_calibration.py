@@ -1,8 +1,5 @@
 import numpy as np
 import pytest
-
-pytest.importorskip("sklearn")
-
 from sklearn.metrics import log_loss
 
 from app.contract.classification import softmax

@@ -1,8 +1,5 @@
 import numpy as np
 import pytest
-
-pytest.importorskip("sklearn")
-
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
 
 from training.kit.roc import (

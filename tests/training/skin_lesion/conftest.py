@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch")
-
 import training.recipes.skin_lesion as recipe
 from training.kit.config import load_config
 from training.kit.run import Run

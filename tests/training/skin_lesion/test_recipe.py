@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from app.contract.classification import softmax
 from app.contract.manifest import load_manifest
+from tests.training.skin_lesion.conftest import MakeRun
 from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.recipes.skin_lesion import train
@@ -26,13 +26,12 @@ from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS, find_source, load
 from training.recipes.skin_lesion.evaluate import pixels_of, predict_views
 from training.recipes.skin_lesion.selection import load_chosen
-from tests.training.skin_lesion.conftest import MakeRun
 
 ROOT = Path(__file__).parents[3]
 
 
 def command(run: Run[Config], *overrides: str) -> list[str]:
-    return ["training", "skin-lesion", "train", "--preset", "tiny", "--run", str(run.directory), *overrides]
+    return ["training", "skin-lesion", "train", "--preset", "tiny", "--run-folder", str(run.directory), *overrides]
 
 
 def test_the_exported_model_is_accepted_by_the_contract(finished_run: Run[Config]) -> None:
@@ -106,7 +105,9 @@ def test_views_of_the_evaluation_start_with_the_image_as_it_is(finished_run: Run
 
 def test_a_run_that_was_killed_goes_on_to_the_same_result(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path, "epochs=2")
-    process = subprocess.Popen([sys.executable, "-m", *command(run, "epochs=2")], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command(run, "epochs=2")], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     give_up_at = time.monotonic() + 120
     while not run.checkpoint.exists() and process.poll() is None and time.monotonic() < give_up_at:
         time.sleep(0.02)

@@ -7,6 +7,8 @@ The numbers are the same up to the order of the sums.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -37,11 +39,10 @@ class _DepthwiseConv(torch.autograd.Function):
         )[0]
         padded = F.pad(x, (ctx.padding,) * 4) if ctx.padding else x
         channels_last = padded.permute(0, 2, 3, 1), grad.permute(0, 2, 3, 1)  # (B, H, W, C) twice
-        grad_weight = _weight_gradient(*channels_last, side, ctx.stride)  # (C, k * k)
+        grad_weight = _compiled()(*channels_last, side, ctx.stride)  # (C, k * k)
         return grad_x, grad_weight.reshape(weight.shape), None, None
 
 
-@torch.compile(dynamic=False)
 def _weight_gradient(x: Tensor, grad: Tensor, side: int, stride: int) -> Tensor:
     """For each of the side * side taps: the picture shifted by the tap, times the gradient, summed over all positions."""
     height, width = grad.shape[1:3]
@@ -51,3 +52,9 @@ def _weight_gradient(x: Tensor, grad: Tensor, side: int, stride: int) -> Tensor:
         for j in range(side)
     ]
     return torch.stack(taps, 1)
+
+
+@cache
+def _compiled() -> Callable[[Tensor, Tensor, int, int], Tensor]:
+    """Compiled at the first use: bringing up the compiler takes seconds that only training should pay."""
+    return torch.compile(_weight_gradient, dynamic=False)
