@@ -1,0 +1,67 @@
+"""The compose file and the images keep their promises, as far as reading them tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+SERVICES: dict[str, Any] = COMPOSE["services"]
+SERVERS = ("api", "api-gpu")
+KNOWN_KEYS = {  # of the Compose specification, those that we use: a typing slip must not become a setting that is ignored
+    "build", "cap_drop", "deploy", "environment", "healthcheck", "image", "ports", "profiles", "read_only", "restart", "security_opt",
+    "shm_size", "stop_grace_period", "tmpfs", "user", "volumes",
+}  # fmt: skip
+
+
+def test_there_are_a_server_for_each_processor_and_a_trainer_behind_their_profiles() -> None:
+    assert {name: service.get("profiles", []) for name, service in SERVICES.items()} == {
+        "api": [],
+        "api-gpu": ["gpu"],
+        "trainer": ["train"],
+    }
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_has_no_key_that_compose_does_not_know(name: str) -> None:
+    assert set(SERVICES[name]) - KNOWN_KEYS == set()
+    assert (ROOT / SERVICES[name]["build"]["dockerfile"]).is_file()
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_server_can_write_nothing_and_gain_nothing(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["volumes"] == ["./models:/models:ro"]
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_server_is_healthy_when_its_models_are_ready(name: str) -> None:
+    assert "/health/ready" in " ".join(SERVICES[name]["healthcheck"]["test"])
+
+
+def test_the_gpu_server_reserves_a_device_and_refuses_to_run_without_it() -> None:
+    service = SERVICES["api-gpu"]
+    assert service["deploy"]["resources"]["reservations"]["devices"] == [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}]
+    assert service["environment"] == {"AXON_PROVIDER": "cuda", "AXON_STRICT_PROVIDER": "true"}
+
+
+def test_the_servers_image_proves_that_torch_is_absent_and_runs_as_nobody_special() -> None:
+    text = (ROOT / "app" / "Dockerfile").read_text(encoding="utf-8")
+    assert "find_spec('torch') is None" in text
+    assert "ORT_DISABLE_TELEMETRY=1" in text
+    assert "/health/ready" in text
+    user = [line.split()[1] for line in text.splitlines() if line.startswith("USER ")]
+    assert user[-1:] == ["10001"]
+
+
+def test_the_images_get_no_data_no_weights_and_no_history() -> None:
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line.startswith("!")]
+    assert allowed == ["pyproject.toml", "README.md", "LICENSE", "app", "training"]
