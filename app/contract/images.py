@@ -20,6 +20,7 @@ MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")
 MAX_PIXELS = 40_000_000  # a 36-megapixel photograph fits; 160 MB once decoded to RGBA
 DRAFT_MARGIN = 2  # a JPEG is decoded at no less than twice the size asked for, so that the resize still averages
 
+_JPEG = ("JPEG", "MPO")  # MPO: a telephone's JPEG with a gain map or a preview behind it; the first picture is the photograph
 _SIGNATURES = {b"GIF8": "GIF", b"BM": "BMP", b"II*\x00": "TIFF", b"MM\x00*": "TIFF", b"%PDF": "PDF", b"<svg": "SVG"}
 _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 
@@ -63,7 +64,7 @@ def decode(data: bytes, *, draft_side_px: int | None = None, max_pixels: int = M
     Raises UndecodableImage, UnsupportedMediaType (another format, or animated), InputTooLarge (pixels).
     """
     image = _open(data, max_pixels)
-    if draft_side_px is not None and image.format == "JPEG":
+    if draft_side_px is not None and image.format in _JPEG:
         image.draft(None, (draft_side_px * DRAFT_MARGIN, draft_side_px * DRAFT_MARGIN))
     try:
         image.load()
@@ -86,7 +87,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     width, height = image.size
     if width * height > max_pixels:
         raise InputTooLarge(f"the image is {width} x {height} px; the limit is {max_pixels:,} pixels", param="image")
-    if getattr(image, "n_frames", 1) > 1:
+    if image.format not in _JPEG and getattr(image, "n_frames", 1) > 1:
         raise UnsupportedMediaType("animated images are not accepted; send one frame", param="image")
     return image
 
