@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tarfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from training.kit.data import DataError
+from training.kit.data import DataError, Source
 from training.kit.run import Run
 from training.recipes.skin_lesion import synthetic
+from training.recipes.skin_lesion.archive import Archive, fetch, find_archive
 from training.recipes.skin_lesion.config import Config
-from training.recipes.skin_lesion.data import Source, find_source, load
+from training.recipes.skin_lesion.data import load
 
 IMAGES = 15  # of ten lesions
 
@@ -49,8 +55,8 @@ def tar_file(root: Path) -> None:
     shutil.rmtree(root / "HAM10000")
 
 
-def find(root: Path, directory: Path) -> Source:
-    return find_source(Run("skin-lesion", "full", Config(), directory, data_root=root))
+def find(root: Path, directory: Path) -> Archive:
+    return find_archive(Run("skin-lesion", "full", Config(), directory, data_root=root))
 
 
 @pytest.mark.parametrize("arrange", [lambda root: None, two_folders, files_at_the_root, metadata_without_suffix, tar_file])
@@ -79,9 +85,43 @@ def test_unknown_age_sex_and_site_are_kept_apart_from_known_ones(one_folder: Pat
     assert (record.age, record.sex, record.site) == (None, "unknown", "unknown")
 
 
-def test_a_folder_without_the_data_set_says_what_it_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="neither HAM10000"):
-        find(tmp_path, tmp_path)
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Silence."""
+
+
+@pytest.fixture
+def served_folder(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder and the address at which its files can be downloaded."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_downloaded_data_set_is_read_like_one_that_was_there(one_folder: Path, tmp_path: Path, served_folder: tuple[Path, str]) -> None:
+    folder, address = served_folder
+    home = one_folder / "HAM10000"
+    shutil.copy(home / "HAM10000_metadata.csv", folder)
+    shutil.make_archive(str(folder / "HAM10000_images_part_1"), "zip", home / "images")
+    metadata, images = (
+        Source(f"{address}/{name}", name, f"md5:{hashlib.md5((folder / name).read_bytes()).hexdigest()}")
+        for name in ("HAM10000_metadata.csv", "HAM10000_images_part_1.zip")
+    )
+    fetch(tmp_path / "new" / "HAM10000", metadata, (images,))
+    assert find(tmp_path / "new", tmp_path).records == find(one_folder, tmp_path).records
+
+
+def test_metadata_with_tabs_reads_the_same(one_folder: Path, tmp_path: Path) -> None:
+    expected = find(one_folder, tmp_path).records
+    metadata = one_folder / "HAM10000" / "HAM10000_metadata.csv"
+    metadata.with_suffix(".tab").write_text(metadata.read_text().replace(",", "\t"))
+    metadata.unlink()
+    assert find(one_folder, tmp_path).records == expected
 
 
 def test_no_data_root_asks_for_one(tmp_path: Path) -> None:

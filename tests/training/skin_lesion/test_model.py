@@ -9,9 +9,10 @@ from torch.nn import functional as F
 
 from training.kit.roc import GroupBootstrap
 from training.recipes.skin_lesion import depthwise
+from training.recipes.skin_lesion.archive import Record
 from training.recipes.skin_lesion.augmentation import augment, dihedral, mix
 from training.recipes.skin_lesion.config import Augmentation, Config
-from training.recipes.skin_lesion.data import LABELS, Record
+from training.recipes.skin_lesion.data import LABELS
 from training.recipes.skin_lesion.figures import InsaneFigure, age_group, check_sane, decision_curve
 from training.recipes.skin_lesion.model import SkinLesionNet, load_imagenet
 from training.recipes.skin_lesion.selection import average

@@ -22,8 +22,9 @@ from tests.training.skin_lesion.conftest import MakeRun
 from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.recipes.skin_lesion import train
+from training.recipes.skin_lesion.archive import find_archive
 from training.recipes.skin_lesion.config import Config
-from training.recipes.skin_lesion.data import LABELS, find_source, load
+from training.recipes.skin_lesion.data import LABELS, load
 from training.recipes.skin_lesion.evaluate import pixels_of, predict_views
 from training.recipes.skin_lesion.selection import load_chosen
 
@@ -43,11 +44,11 @@ def test_the_exported_model_is_accepted_by_the_contract(finished_run: Run[Config
 
 
 def test_the_preprocessing_that_is_served_gives_the_evaluated_pixels_byte_for_byte(finished_run: Run[Config]) -> None:
-    lesions, source = load(finished_run), find_source(finished_run)
+    lesions, archive = load(finished_run), find_archive(finished_run)
     processor = load_manifest(finished_run.models / "skin-lesion" / "1").processor
     pixels = pixels_of(finished_run, lesions, "test")
     for i, row in enumerate(lesions.splits["test"]):
-        np.testing.assert_array_equal(pixels[i], processor.preprocess(source.read(lesions.records[row].image_id)))
+        np.testing.assert_array_equal(pixels[i], processor.preprocess(archive.read(lesions.records[row].image_id)))
 
 
 def test_the_golden_request_gives_the_golden_answer(finished_run: Run[Config]) -> None:

@@ -11,7 +11,8 @@ from sklearn.metrics import confusion_matrix
 
 from training.kit.calibration import expected_calibration_error, negative_log_likelihood, reliability
 from training.kit.roc import GroupBootstrap, Interval
-from training.recipes.skin_lesion.data import LABELS, Record
+from training.recipes.skin_lesion.archive import Record
+from training.recipes.skin_lesion.data import LABELS
 from training.recipes.skin_lesion.targets import QUESTIONS, Question, Scored
 
 PERFECT = 0.9995
