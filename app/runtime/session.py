@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 from app.errors import ModelRejected
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # the official Linux wheel sends telemetry unless told not to before the import
-import onnxruntime as ort
+try:
+    import onnxruntime as ort
+except ModuleNotFoundError:
+    raise ImportError("ONNX Runtime is missing: install exactly one of the extras, axon[cpu] or axon[gpu]") from None
 
 ort.disable_telemetry_events()
 
 Tensors = dict[str, NDArray[Any]]
+Signature = dict[str, tuple[str, tuple[int, ...]]]  # name -> (datatype, shape); -1 stands for an axis of any length
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
@@ -60,6 +64,8 @@ class OrtSession:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # runs share the cores: a spinning thread steals one
         options.log_severity_level = 3
         self.requested_provider = PROVIDERS[provider]
+        if provider != "cpu":
+            ort.preload_dlls()  # the extra `gpu` brings CUDA and cuDNN as packages, where the loader does not look by itself
         providers = list(dict.fromkeys([self.requested_provider, PROVIDERS["cpu"]]))
         if strict_provider and self.requested_provider != PROVIDERS["cpu"]:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
@@ -79,8 +85,8 @@ class OrtSession:
         values: Sequence[Any] = self._session.run(self._output_names, dict(tensors))
         return dict(zip(self._output_names, (np.asarray(value) for value in values), strict=True))
 
-    def signature(self) -> tuple[dict[str, tuple[str, int]], dict[str, tuple[str, int]]]:
-        """(inputs, outputs), each name -> (datatype, rank): what the file really takes, to hold against the manifest."""
+    def signature(self) -> tuple[Signature, Signature]:
+        """(inputs, outputs): what the file really takes and gives, to hold against the manifest."""
         return _tensors(self._session.get_inputs()), _tensors(self._session.get_outputs())
 
 
@@ -100,5 +106,8 @@ def _open(path: Path, options: ort.SessionOptions, providers: list[str]) -> ort.
         raise ModelRejected(f"{path.name} is not a graph that ONNX Runtime can load ({type(error).__name__}); export it again") from None
 
 
-def _tensors(nodes: Sequence[Any]) -> dict[str, tuple[str, int]]:
-    return {node.name: (_DATATYPES.get(node.type, node.type), len(node.shape)) for node in nodes}
+def _tensors(nodes: Sequence[Any]) -> Signature:
+    return {
+        node.name: (_DATATYPES.get(node.type, node.type), tuple(size if isinstance(size, int) else -1 for size in node.shape))
+        for node in nodes
+    }

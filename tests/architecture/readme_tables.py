@@ -44,7 +44,15 @@ def _model_row(directory: Path) -> str:
     recipe = f"training/recipes/{manifest.provenance.recipe.replace('-', '_')}/README.md"
     megabytes = sum((directory / graph.file).stat().st_size for graph in manifest.graphs.values()) / 1e6
     data = ", ".join(source.name for source in manifest.provenance.data)
-    return f"| [{manifest.name}]({recipe}) | {manifest.task} | {data} | {_headline_figures(manifest)} | {megabytes:.1f} MB | {manifest.license.name} |"
+    cells = [
+        f"[{manifest.name}]({recipe})",
+        manifest.task,
+        data,
+        _headline_figures(manifest),
+        f"{megabytes:.1f} MB",
+        manifest.license.name,
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def _headline_figures(manifest: ModelManifest) -> str:

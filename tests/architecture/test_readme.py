@@ -35,7 +35,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real server on the shipped models, started as `make serve` does, on a free port."""
     log = tmp_path_factory.mktemp("server") / "log"
     with log.open("wb") as file:
-        environment = os.environ | {"AXON_PORT": "0"}
+        environment = os.environ | {"AXON_PORT": "0", "AXON_MODELS": str(ROOT / "models")}
         process = subprocess.Popen([sys.executable, "-m", "app", "serve"], cwd=ROOT, env=environment, stderr=file)
         try:
             yield _ready_address(log, process)

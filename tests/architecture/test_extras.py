@@ -1,0 +1,36 @@
+"""One ONNX Runtime: the base brings none, each extra brings one, and without any the server says what to do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def runtimes(requirements: list[str]) -> list[str]:
+    return [requirement for requirement in requirements if requirement.startswith("onnxruntime")]
+
+
+def test_the_base_brings_no_onnx_runtime() -> None:
+    assert runtimes(PROJECT["dependencies"]) == []
+
+
+@pytest.mark.parametrize(("extra", "package"), [("cpu", "onnxruntime>"), ("gpu", "onnxruntime-gpu[")])
+def test_each_runtime_extra_brings_exactly_one(extra: str, package: str) -> None:
+    found = runtimes(PROJECT["optional-dependencies"][extra])
+    assert len(found) == 1
+    assert found[0].startswith(package)
+
+
+def test_without_an_onnx_runtime_the_server_says_what_to_install() -> None:
+    code = "import sys; sys.modules['onnxruntime'] = None; import app.main"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "install exactly one of the extras, axon[cpu] or axon[gpu]" in done.stderr
