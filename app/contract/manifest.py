@@ -158,6 +158,14 @@ class ModelManifest(_Frozen):
             raise ValueError(f"default_target must be one of: {', '.join(names)}")
         return self
 
+    @model_validator(mode="after")
+    def _labels_are_as_many_as_logits(self) -> Self:
+        outputs = [spec for graph in self.graphs.values() for spec in graph.outputs if spec.name == "logits"]
+        for spec in outputs:
+            if self.labels and spec.shape[-1:] != (len(self.labels),):
+                raise ValueError(f"{len(self.labels)} labels, but logits of shape {list(spec.shape)}")
+        return self
+
     def save(self, directory: Path) -> Path:
         path = directory / MANIFEST_FILE
         path.write_text(self.model_dump_json(indent=1, exclude_none=True) + "\n", encoding="utf-8")
@@ -212,6 +220,6 @@ def _first_problem(error: ValidationError) -> str:
     elif first["type"] == "missing":
         text = f"the field {place} is missing; add it"
     else:
-        text = f"{place}: {first['msg']}"
+        text = f"{place}: {first['msg'].removeprefix('Value error, ')}"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{MANIFEST_FILE} does not fit schema {SCHEMA_VERSION}: {text}{more}"

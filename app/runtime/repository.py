@@ -107,15 +107,19 @@ class ModelRepository:
         """(name, newest version) of each folder that looks like a model."""
         if not self.root.is_dir():
             return []
-        found = []
+        found: list[tuple[str, str]] = []
         for folder in sorted(self.root.iterdir()):
-            versions = [v.name for v in folder.iterdir() if re.fullmatch("[1-9][0-9]{0,8}", v.name)] if folder.is_dir() else []
-            if versions and re.match(NAME_PATTERN, folder.name):
-                found.append((folder.name, max(versions, key=int)))
+            if folder.is_dir() and not folder.name.startswith("."):
+                versions = [
+                    version.name for version in folder.iterdir() if re.fullmatch("[1-9][0-9]{0,8}", version.name) and version.is_dir()
+                ]
+                found += [(folder.name, max(versions, key=int))] if versions else []
         return found
 
     def _load(self, name: str, version: str) -> ServedModel:
         directory = self.root / name / version
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise ModelRejected("a model's name has only a-z, 0-9, '.', '_' and '-'; rename the folder")
         if not directory.resolve().is_relative_to(self.root.resolve()):
             raise ModelRejected("the folder is a link that leaves the model repository; copy the model into it")
         manifest = load_manifest(directory)
@@ -159,6 +163,13 @@ def _check_signature(graph: Graph, session: OrtSession) -> None:
     """The manifest must say of the graph what the file says of itself."""
     inputs, outputs = session.signature()
     for kind, specs, actual in (("inputs", graph.inputs, inputs), ("outputs", graph.outputs, outputs)):
-        declared = {spec.name: (spec.datatype, len(spec.shape)) for spec in specs}
-        if declared != actual:
+        declared = {spec.name: (spec.datatype, spec.shape) for spec in specs}
+        if declared.keys() != actual.keys() or not all(_fits(declared[name], actual[name]) for name in actual):
             raise ModelRejected(f"the manifest's {kind} of {graph.file} are {declared}, the file's are {actual}; export the model again")
+
+
+def _fits(declared: tuple[str, tuple[int, ...]], actual: tuple[str, tuple[int, ...]]) -> bool:
+    """The same datatype and rank, and no axis of fixed length that the manifest does not know of."""
+    (datatype, shape), (actual_datatype, actual_shape) = declared, actual
+    sizes = zip(shape, actual_shape, strict=False)
+    return datatype == actual_datatype and len(shape) == len(actual_shape) and all(fixed in (-1, size) for size, fixed in sizes)

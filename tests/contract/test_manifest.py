@@ -75,6 +75,8 @@ def graph(fields: dict[str, Any]) -> dict[str, Any]:
         (lambda fields: fields.update(default_target="absent"), "default_target must be one of: reddish, warm"),
         (lambda fields: fields.update(default_target=None), "default_target must be one of: reddish, warm"),
         (lambda fields: fields["targets"][0].update(labels=["violet"]), "target 'reddish' names unknown labels: violet"),
+        (lambda fields: fields["labels"].pop(1), "target 'warm' names unknown labels: green"),
+        (lambda fields: fields["labels"].append({"name": "violet", "title": "Violet"}), "4 labels, but logits of shape [-1, 3]"),
         (lambda fields: fields.update(one=1, two=2, three=3), "(and 2 more)"),
     ],
 )

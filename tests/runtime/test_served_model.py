@@ -1,0 +1,92 @@
+"""ServedModel.predict: the whole path of a request but for HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.errors import DeadlineExceeded, ModelRejected, UndecodableImage
+from app.tasks.image_classification.schemas import ClassificationOptions
+from app.tasks.text_classification.pipeline import TextOptions
+from tests.model_repository import picture, word_logits, write_colour_model, write_word_model
+from tests.runtime.conftest import Load
+from tests.runtime.invariance import ATOL, largest_influence
+
+pytestmark = pytest.mark.anyio
+
+PICTURES = [picture(colour, size) for colour, size in [("red", (40, 40)), ("grey", (90, 30)), ("blue", (33, 300))]]
+TEXTS = ["good", "not bad " * 40, "the film", "bad " * 7]
+
+
+async def test_items_are_answered_in_order(toy_models: Path, load: Load) -> None:
+    model = load(toy_models).get("colours")
+    prediction = await model.predict([picture(colour) for colour in ("blue", "red", "green")])
+    assert [int(answer.probabilities.argmax()) for answer in prediction.answers] == [2, 0, 1]
+    assert set(prediction.timing_ms) == {"preprocess", "infer", "total"}
+
+
+async def test_an_item_may_need_several_rows(toy_models: Path, load: Load) -> None:
+    model = load(toy_models).get("words")
+    prediction = await model.predict(["good film", "bad"], TextOptions(explain=True))
+    assert [len(answer.contributions) for answer in prediction.answers] == [2, 0]
+
+
+async def test_a_wrong_item_fails_its_own_request_alone(toy_models: Path, load: Load) -> None:
+    model = load(toy_models).get("colours")
+    outcomes = await asyncio.gather(
+        model.predict([picture()]), model.predict([b"rubbish"]), model.predict([picture()]), return_exceptions=True
+    )
+    assert [isinstance(outcome, UndecodableImage) for outcome in outcomes] == [False, True, False]
+
+
+async def test_a_deadline_that_has_passed_runs_nothing(toy_models: Path, load: Load) -> None:
+    model = load(toy_models).get("words")
+    with pytest.raises(DeadlineExceeded):
+        await model.predict(["good"], deadline=time.monotonic() - 1)
+
+
+async def test_concurrent_requests_share_batches_and_keep_their_answers(toy_models: Path, load: Load) -> None:
+    model = load(toy_models).get("words")
+    texts = [" ".join(["good"] * (number % 5 + 1) + ["bad"] * (number % 3)) for number in range(60)]
+    predictions = await asyncio.gather(*(model.predict([text]) for text in texts))
+    for text, prediction in zip(texts, predictions, strict=True):
+        logits = word_logits(*text.split())
+        assert prediction.answers[0].probabilities[1] == pytest.approx(1 / (1 + np.exp(logits[0] - logits[1])), abs=1e-5)
+
+
+async def test_the_default_options_are_those_of_a_bare_request(toy_models: Path, load: Load) -> None:
+    repository = load(toy_models)
+    assert repository.get("colours").pipeline.default_options() == ClassificationOptions()
+    assert repository.get("words").pipeline.default_options() == TextOptions()
+
+
+@pytest.mark.parametrize(("name", "items"), [("colours", PICTURES), ("words", TEXTS)])
+def test_an_answer_does_not_depend_on_its_batch_mates(toy_models: Path, load: Load, name: str, items: list[str]) -> None:
+    assert largest_influence(load(toy_models).get(name), items) <= ATOL
+
+
+@pytest.mark.parametrize(("write", "name", "items"), [(write_colour_model, "colours", PICTURES), (write_word_model, "words", TEXTS)])
+def test_the_invariance_check_catches_a_model_that_leaks(tmp_path: Path, load: Load, write: object, name: str, items: list[str]) -> None:
+    write(tmp_path, leaky=True)  # type: ignore[operator]
+    assert largest_influence(load(tmp_path).get(name), items) > 0.1
+
+
+def test_warming_up_replays_the_golden_request(toy_models: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load(toy_models).get("words")
+    model.warm_up()
+    answered = model.session.run
+    monkeypatch.setattr(model.session, "run", lambda tensors: {name: value + 1e-3 for name, value in answered(tensors).items()})
+    with pytest.raises(ModelRejected, match=r"1\.0e-03 away from what was recorded at export"):
+        model.warm_up()
+
+
+def test_a_graph_that_answers_nan_is_refused(toy_models: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load(toy_models).get("words")
+    answered = model.session.run
+    monkeypatch.setattr(model.session, "run", lambda tensors: {name: value * np.nan for name, value in answered(tensors).items()})
+    with pytest.raises(ModelRejected):
+        model.warm_up()
