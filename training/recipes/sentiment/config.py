@@ -50,8 +50,10 @@ class PretrainConfig:
 @dataclass(frozen=True)
 class FinetuneConfig:
     epochs: int = 2
+    adversarial_epochs: int = 1  # the last ones; each takes twice the time
+    adversarial_norm: float = 5.0  # length of the perturbation of a review's embeddings, in units of their root mean square
     batch_size: int = 32
-    learning_rate: float = 1e-3
+    learning_rate: float = 7e-4
     max_gradient_norm: float = 1.0
     word_dropout: float = 0.1  # share of a review's words that become <unk>
     embedding_dropout: float = 0.2

@@ -1,7 +1,8 @@
 """Stage 2: the pre-trained LSTM becomes a classifier of whole reviews.
 
-Where we differ from ULMFiT (Howard & Ruder 2018): all layers train at once, and besides the reviews an epoch holds
-short spans cut from them and the sentences of `phrases.py`, so that four words get a calibrated answer too.
+Where we differ from ULMFiT (Howard & Ruder 2018): all layers train at once, the last epochs add adversarial
+training (Miyato et al. 2017), and besides the reviews an epoch holds short spans cut from them and sentences of
+`phrases.py`, so that four words get a calibrated answer too.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from training.recipes.sentiment import pretrain
 from training.recipes.sentiment.batches import groups, pad
 from training.recipes.sentiment.config import Config, FinetuneConfig
 from training.recipes.sentiment.data import Split, load_split, load_tokenizer
+from training.recipes.sentiment.losses import adversarial_shift
 from training.recipes.sentiment.model import Classifier, LanguageModel, Reader
 from training.recipes.sentiment.phrases import phrases
 from training.recipes.sentiment.tokenizer import UNKNOWN_ID
@@ -61,10 +63,14 @@ def main(run: Run[Config], fabric: Fabric) -> None:
         for parameters in optimizer.param_groups:
             parameters["lr"] = config.learning_rate * pretrain.schedule(number / len(plan))
         input_ids, lengths = pad([epoch.sequences[index] for index in group[rows]])
-        targets = torch.from_numpy(epoch.targets[group[rows]])  # (B,)
-        logits = module(drop_words(input_ids, lengths, config.word_dropout), lengths)  # (B,)
-        loss = F.binary_cross_entropy_with_logits(logits, targets)
+        input_ids, lengths = drop_words(input_ids, lengths, config.word_dropout).to(fabric.device), lengths.to(fabric.device)
+        targets = torch.from_numpy(epoch.targets[group[rows]]).to(fabric.device)  # (B,)
+        shift = torch.zeros(*input_ids.shape, run.config.net.embedding, device=fabric.device, requires_grad=True)  # (B, T, E)
+        loss = F.binary_cross_entropy_with_logits(module(input_ids, lengths, shift), targets)
         fabric.backward(loss)
+        if epochs.index(epoch) >= config.epochs - config.adversarial_epochs:
+            shift = adversarial_shift(shift.grad, module.reader.embedding(input_ids).detach(), config.adversarial_norm)
+            fabric.backward(F.binary_cross_entropy_with_logits(module(input_ids, lengths, shift), targets))
         fabric.clip_gradients(module, optimizer, max_norm=config.max_gradient_norm)
         optimizer.step()
         optimizer.zero_grad()
@@ -138,11 +144,13 @@ def evaluate(module: Any, split: Split, batch_size: int = 32) -> dict[str, float
 def predict(module: Any, split: Split, batch_size: int = 32) -> Tensor:
     """The deep part's logit of every review, (n,)."""
     module.eval()
+    device = module.reader.embedding.weight.device
     logits = torch.empty(len(split))
     order = np.argsort(split.lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        logits[torch.from_numpy(batch)] = module(*pad([split[index] for index in batch])).cpu()
+        input_ids, lengths = pad([split[index] for index in batch])
+        logits[torch.from_numpy(batch)] = module(input_ids.to(device), lengths.to(device)).cpu()
     module.train()
     return logits
 

@@ -91,8 +91,11 @@ class Classifier(nn.Module):
             self.head.weight[:, 2 * hidden :] = verdict.weight
             self.head.bias.copy_(verdict.bias)
 
-    def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
-        return self.classify(self.reader.embedding(input_ids), lengths)  # (B, T) -> (B, T, E) -> (B,)
+    def forward(self, input_ids: Tensor, lengths: Tensor, shift: Tensor | None = None) -> Tensor:
+        embedded = self.reader.embedding(input_ids)  # (B, T) -> (B, T, E)
+        if shift is not None:  # (B, T, E)
+            embedded = embedded + shift
+        return self.classify(embedded, lengths)  # (B, T, E) -> (B,)
 
     def classify(self, embedded: Tensor, lengths: Tensor) -> Tensor:
         hidden, _ = self.reader.lstm(self.embedding_dropout(embedded))  # (B, T, H); padding is at the right: no word sees it

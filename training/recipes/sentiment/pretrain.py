@@ -55,12 +55,12 @@ def main(run: Run[Config], fabric: Fabric, teacher: np.ndarray) -> None:
         generator = torch.Generator().manual_seed(run.config.seed * 1_000_003 + number)
         torch.manual_seed(run.config.seed * 1_000_003 + number)
         input_ids, _ = pad([corpus[index] for index in plan[number]])
-        verdicts = torch.from_numpy(teacher[plan[number]])[rows]
+        input_ids, verdicts = input_ids[rows].to(fabric.device), torch.from_numpy(teacher[plan[number]])[rows].to(fabric.device)
         state = module.reader.zero_state(len(verdicts))
-        for inputs, targets in chunks(input_ids[rows], config.chunk):
+        for inputs, targets in chunks(input_ids, config.chunk):
             for parameters in optimizer.param_groups:
                 parameters["lr"] = config.learning_rate * schedule(step / sum(steps))
-            negatives, log_expected = sampler.draw(generator)
+            negatives, log_expected = (drawn.to(fabric.device) for drawn in sampler.draw(generator))
             language, verdict, state = module(inputs, targets, verdicts, negatives, log_expected, state)
             fabric.backward((language + config.teacher_weight * verdict) * scale)
             fabric.clip_gradients(module, optimizer, max_norm=config.max_gradient_norm)
