@@ -23,7 +23,10 @@ help: ## List the targets
 serve: $(SERVE_VENV)/.installed ## Start the server on http://127.0.0.1:8000 (RUNTIME=gpu for CUDA; settings: AXON_*, see README.md)
 	@$(SERVE_VENV)/bin/axon serve
 
-test: test-server test-training ## Run every test: the server's without torch, then the training's
+test: ## Run every test: the server's without torch, then the training's
+	@$(MAKE) --no-print-directory -j2 .venv-test/.installed .venv-dev/.installed
+	@$(MAKE) --no-print-directory test-server
+	@$(MAKE) --no-print-directory test-training
 
 test-server: .venv-test/.installed
 	@.venv-test/bin/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") and "torch is in .venv-test")'
