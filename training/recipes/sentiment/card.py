@@ -24,13 +24,16 @@ FILM_REVIEWS = Card(
     ),
     license=License(
         name="MIT",
-        notice="Trained on the Large Movie Review Dataset (Maas et al. 2011), whose authors ask to be cited. No review is part of the weights' files.",
+        notice=(
+            "Trained on the Large Movie Review Dataset (Maas et al. 2011), whose authors ask to be cited. "
+            "No review is part of the weights' files."
+        ),
     ),
     intended_use="English reviews of films, from one sentence to a few pages. To sort and to summarise opinions, not to judge people.",
     limitations=(
         "Trained on reviews that are clearly for or against (1 to 4 or 7 to 10 stars of 10): it knows no neutral class. A neutral text "
         "gets a probability somewhere in the middle, but not reliably.",
-        "Reviews of other things than films, other languages, irony, and quotations of others' opinions are outside of what it was tested on.",
+        "Reviews of other things than films, other languages, irony and quoted opinions are outside of what it was tested on.",
         "A text of more than 512 tokens is read by its first 192 and its last 320.",
         "Short sentences were taught by a small grammar of our own, so idioms beyond it can be misread.",
         "Names of actors, countries and genres carry sentiment in the training reviews, and so they do here.",

@@ -69,11 +69,11 @@ def prepare(run: Run[Config]) -> None:
     (run.directory / "sources.json").write_text(json.dumps([describe(source) for source in sources], indent=1) + "\n")
     texts = (review.text for name in ("train", "unlabelled") for review in splits[name])
     tokenizer = train_tokenizer(texts, run.config.data.vocabulary_size)
-    save_tokenizer(tokenizer, run.directory / "tokenizer.json")
     for name in SPLITS:
         split = tokenize(tokenizer, splits[name], run.config.data)
         np.savez(run.directory / f"{name}.npz", ids=split.ids, offsets=split.offsets, labels=split.labels)
         print(f"{name}: {len(split):,} reviews, {len(split.ids):,} tokens", flush=True)
+    save_tokenizer(tokenizer, run.directory / "tokenizer.json")  # last: its presence says that the rest is whole
 
 
 def describe(source: Path) -> dict[str, str]:

@@ -20,9 +20,9 @@ from training.kit.calibration import expected_calibration_error, fit_temperature
 from training.kit.export import open_session
 from training.kit.roc import GroupBootstrap
 from training.kit.run import Run
-from training.recipes.sentiment import plots
+from training.recipes.sentiment import plots, wide
 from training.recipes.sentiment.config import Config
-from training.recipes.sentiment.data import Split, load_split
+from training.recipes.sentiment.data import SPLITS, Split, load_split
 from training.recipes.sentiment.export import inputs, processor, write_graph
 from training.recipes.sentiment.mixing import load_network, load_parts
 from training.recipes.sentiment.network import SentimentNet
@@ -50,18 +50,15 @@ def main(run: Run[Config]) -> None:
 
     temperature = fit_temperature(predict(served, validation, "validation, ONNX Runtime"), validation.labels)
     ways = {"PyTorch": eager(network), "ONNX Runtime": served}
-    figures = {way: measure(predict(answer, test, f"test, {way}"), test.labels, temperature) for way, answer in ways.items()}
-    parts = {
-        part: measure(predict(eager(alone(run, part)), test, f"test, {part} part alone"), test.labels, 1.0) for part in ("deep", "wide")
-    }
+    logits = {way: predict(answer, test, f"test, {way}") for way, answer in ways.items()}
+    figures = {way: measure(found, test.labels, temperature) for way, found in logits.items()}
     check_sane(figures["ONNX Runtime"])
-    probabilities = softmax(predict(served, test, "reliability"), temperature)
-    groups = reliability(probabilities, test.labels)
+    groups = reliability(softmax(logits["ONNX Runtime"], temperature), test.labels)
     evaluation: dict[str, Any] = {
         "graph_sha256": graph.sha256,
         "temperature": temperature,
         "metrics": [metric for way, found in figures.items() for metric in describe(found, len(test), way, run)],
-        "parts": {part: found["accuracy"]["value"] for part, found in parts.items()},
+        "parts": accuracy_of_parts(run, network, logits["PyTorch"], test),
         "probes": probe(run, folder, served, temperature),
         "reliability": {name: np.asarray(getattr(groups, name)).round(4).tolist() for name in ("confidence", "accuracy", "count")},
         "splits": {name: len(load_split(run, name)) for name in ("train", "validation", "unlabelled", "test")}
@@ -95,13 +92,13 @@ def eager(network: SentimentNet) -> Answer:
     return answer
 
 
-def alone(run: Run[Config], part: str) -> SentimentNet:
-    """The network with the other part silenced, and with the part's own bias."""
-    network = load_network(run)
-    _, (_, wide_bias) = load_parts(run)
-    deep = part == "deep"
-    network.deep_weight, network.wide_weight, network.bias = float(deep), float(not deep), 0.0 if deep else wide_bias
-    return network
+def accuracy_of_parts(run: Run[Config], network: SentimentNet, logits: Logits, test: Split) -> dict[str, float]:
+    """What each part would score alone: the linear part is computed again, and taken out of the sum for the other."""
+    _, (weights, bias) = load_parts(run)
+    wide_logits = wide.presence(test, run.config.wide, len(network.embedding)) @ weights  # (n,)
+    deep_logits = logits[:, 1] - logits[:, 0] - network.bias - network.wide_weight * wide_logits  # times deep_weight
+    right = {"deep": deep_logits / network.deep_weight > 0, "wide": wide_logits + bias > 0}
+    return {part: round(float((answers == (test.labels == 1)).mean()), 5) for part, answers in right.items()}
 
 
 def predict(answer: Answer, split: Split, title: str) -> Logits:

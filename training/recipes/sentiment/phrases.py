@@ -32,28 +32,33 @@ NOT = ("not", "n't", "never", "hardly", "not exactly", "far from")
 ENDINGS = ("", "at all", "by any means")
 
 PRAISE = (
-    "i loved it", "i enjoyed every minute", "could not be better", "it could n't have been better", "i could watch it again and again",
-    "no complaints", "nothing to complain about", "i have nothing bad to say about it", "better than i expected", "better than i thought",
-    "it surprised me in a good way", "i did not expect to like it but i did", "never a dull moment", "worth every penny", "worth seeing",
-    "do not miss it", "you will not regret it", "highly recommended", "my favourite film of the year", "i could not stop laughing",
-    "it gets better every time", "one of the best", "what a film", "a joy from start to finish", "a must see", "i was hooked", "well done",
-    "it is not without flaws but i liked it", "slow at first but it pays off", "despite its flaws it works", "a masterpiece",
+    "i loved it", "i enjoyed every minute", "could not be better", "it could n't have been better",
+    "i could watch it again and again", "no complaints", "nothing to complain about", "i have nothing bad to say about it",
+    "better than i expected", "better than i thought", "it surprised me in a good way", "i did not expect to like it but i did",
+    "never a dull moment", "worth every penny", "worth seeing", "do not miss it", "you will not regret it", "highly recommended",
+    "my favourite film of the year", "i could not stop laughing", "it gets better every time", "one of the best", "what a film",
+    "a joy from start to finish", "a must see", "i was hooked", "well done", "it is not without flaws but i liked it",
+    "slow at first but it pays off", "despite its flaws it works", "a masterpiece",
 )  # fmt: skip
 BLAME = (
     "i hated it", "i regret every minute", "could have been better", "it could hardly be worse", "i will never watch it again",
-    "many complaints", "nothing to like about it", "i have nothing good to say about it", "worse than i expected", "i hoped for more",
-    "i had higher hopes", "i expected something better", "it did not live up to my expectations", "not what i hoped for", "it let me down",
-    "i wanted to like it but i did not", "never a moment of interest", "not worth the money", "not worth seeing", "a waste of time", "avoid it",
-    "do not bother", "you will regret it", "not recommended", "i can not recommend it", "i fell asleep", "i wanted my money back",
-    "it gets worse every minute", "one of the worst", "i walked out", "a mess from start to finish", "a disappointment", "nothing special",
-    "it looks nice but that is all", "good actors wasted on a bad script", "great cast but no story", "i wish i had stayed at home",
+    "many complaints", "nothing to like about it", "i have nothing good to say about it", "worse than i expected",
+    "i hoped for more", "i had higher hopes", "i expected something better", "it did not live up to my expectations",
+    "not what i hoped for", "it let me down", "i wanted to like it but i did not", "never a moment of interest",
+    "not worth the money", "not worth seeing", "a waste of time", "avoid it", "do not bother", "you will regret it",
+    "not recommended", "i can not recommend it", "i fell asleep", "i wanted my money back", "it gets worse every minute",
+    "one of the worst", "i walked out", "a mess from start to finish", "a disappointment", "nothing special",
+    "it looks nice but that is all", "good actors wasted on a bad script", "great cast but no story",
+    "i wish i had stayed at home",
 )  # fmt: skip
 FACTS = (
-    "it is two hours long", "the film was made in france", "it is set in a small town", "the story begins in winter", "he plays a doctor",
-    "i saw it on television", "i watched it last night with my sister", "it is based on a novel", "the film came out in may", "she is the director",
-    "there are three main characters", "it is about a man and his dog", "it is a film", "the second part follows the brother", "the cast has ten actors",
-    "it was shot in black and white", "they travel to london by train", "the music is by her husband", "i have not seen it yet", "it is on tonight",
-    "the hero is a teacher who moves to the city", "the action takes place on a ship", "it was filmed over six weeks", "the book was written first",
+    "it is two hours long", "the film was made in france", "it is set in a small town", "the story begins in winter",
+    "he plays a doctor", "i saw it on television", "i watched it last night with my sister", "it is based on a novel",
+    "the film came out in may", "she is the director", "there are three main characters", "it is about a man and his dog",
+    "it is a film", "the second part follows the brother", "the cast has ten actors", "it was shot in black and white",
+    "they travel to london by train", "the music is by her husband", "i have not seen it yet", "it is on tonight",
+    "the hero is a teacher who moves to the city", "the action takes place on a ship", "it was filmed over six weeks",
+    "the book was written first",
 )  # fmt: skip
 
 FACT, MILD = 0.5, 0.2  # P(positive) of a fact; how far a negated verdict stays from certainty

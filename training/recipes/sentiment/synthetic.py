@@ -1,4 +1,7 @@
-"""SYNTHETIC reviews for the tiny preset: sentences of `phrases.py` strung together. They prove that the code runs, nothing about film reviews."""
+"""SYNTHETIC reviews for the tiny preset: sentences of `phrases.py` strung together.
+
+They prove that the code runs, nothing about film reviews.
+"""
 
 from __future__ import annotations
 

@@ -8,12 +8,14 @@ from training.kit.processes import launch_fabric
 from training.kit.run import Run
 from training.recipes.sentiment import finetune, mixing, pretrain, wide
 from training.recipes.sentiment.config import Config
-from training.recipes.sentiment.data import load_split, load_tokenizer
+from training.recipes.sentiment.data import load_split, load_tokenizer, prepare
 
 
 def main(run: Run[Config]) -> None:
     fabric = launch_fabric(run.config.threads)
     if fabric.is_global_zero:
+        if not (run.directory / "tokenizer.json").is_file():
+            prepare(run)
         fit_wide(run)
     fabric.barrier()
     with np.load(run.directory / "wide.npz") as file:
