@@ -104,6 +104,13 @@ def test_views_of_the_evaluation_start_with_the_image_as_it_is(finished_run: Run
     assert len({views[i].tobytes() for i in range(8)}) == 8
 
 
+def test_the_chosen_weights_score_what_was_written_of_them(finished_run: Run[Config]) -> None:
+    network, chosen = load_chosen(finished_run)
+    measured = train.measure(network, load(finished_run), "validation", finished_run.config)
+    assert measured == pytest.approx(chosen["measured"], abs=1e-4)
+    assert chosen["prior_shift"] in finished_run.config.prior_shifts
+
+
 def test_a_run_that_was_killed_goes_on_to_the_same_result(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path, "epochs=2")
     process = subprocess.Popen(

@@ -42,6 +42,7 @@ class Config:
     ema_decay: float = 0.997  # of the averaged weights, which are the ones evaluated and shipped
     fast_gradients: bool = False  # quicker on a CPU, see depthwise.py
     soup_candidates: int = 6  # best epochs that `evaluate` tries to average, see selection.py
+    prior_shifts: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4)  # strengths that `evaluate` tries, see selection.py
     compare_views: bool = True  # `evaluate` also measures the answer averaged over eight views
     synthetic_lesions: int = 0  # > 0: no data set is needed, `prepare` draws this many lesions
     augmentation: Augmentation = field(default_factory=Augmentation)

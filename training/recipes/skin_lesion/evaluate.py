@@ -34,9 +34,10 @@ def main(run: Run[Config]) -> None:
     choose_weights(run, lesions)
     network, chosen = load_chosen(run)
     truth = {split: lesions.labels[lesions.splits[split]] for split in ("validation", "test")}
-    logits = {split: predict_views(network, pixels_of(run, lesions, split), views(run)) for split in truth}  # (views, N, K)
+    counts = {"validation": 1, "test": VIEWS if run.config.compare_views else 1}
+    logits = {split: predict_views(network, pixels_of(run, lesions, split), counts[split]) for split in truth}  # (views, N, K)
     np.savez_compressed(run.directory / "predictions.npz", **logits, **{f"{split}_labels": labels for split, labels in truth.items()})
-    temperature = fit_temperature(logits["validation"][0], truth["validation"])
+    temperature = round(fit_temperature(logits["validation"][0], truth["validation"]), 4)  # as the manifest states it
     one_view = {split: Scored(softmax(logits[split][0], temperature), truth[split]) for split in truth}
     tested = [lesions.records[i] for i in lesions.splits["test"]]
     bootstrap = GroupBootstrap([record.lesion_id for record in tested])
@@ -49,8 +50,8 @@ def main(run: Run[Config]) -> None:
     targets = [build_target(question, one_view["validation"], one_view["test"], bootstrap, measured_on) for question in QUESTIONS]
     evaluation: dict[str, Any] = {
         "data": lesions.source | {"splits": count_splits(lesions)},
-        "weights": {"averaged_epochs": chosen["epochs"], "validation": chosen["measured"]},
-        "temperature": round(temperature, 4),
+        "weights": {"averaged_epochs": chosen["epochs"], "prior_shift": chosen["prior_shift"], "validation": chosen["measured"]},
+        "temperature": temperature,
         "figures": figures,
         **describe_classes(one_view["test"], bootstrap),
         "targets": [target.model_dump(mode="json") for target in targets],
@@ -66,10 +67,6 @@ def main(run: Run[Config]) -> None:
     plots.draw(run, evaluation, targets)
     for way, measured in figures.items():
         print(f"{way}: " + "  ".join(f"{name} {figure['value']:.4f}" for name, figure in measured.items()))
-
-
-def views(run: Run[Config]) -> int:
-    return VIEWS if run.config.compare_views else 1
 
 
 def pixels_of(run: Run[Config], lesions: SkinLesions, split: str) -> NDArray[np.uint8]:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from training.kit import checkpoint
 from training.kit.config import config_dict
 from training.kit.processes import launch_fabric
+from training.kit.roc import auroc, macro_auroc, recalls
 from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.recipes.skin_lesion.augmentation import augment, mix
@@ -138,16 +138,19 @@ def predict(network: nn.Module, pixels: NDArray[np.uint8], batch_size: int = 32)
 
 
 def measure(network: nn.Module, lesions: SkinLesions, split: str, config: Config) -> dict[str, float]:
-    """The figures that the choice of an epoch rests on. `score` is the mean of the three that the model is for."""
+    """The figures that the choice of an epoch rests on."""
     rows = lesions.splits[split]
-    logits = torch.from_numpy(predict(network, lesions.pixels[config.image_size][rows]))
-    labels = lesions.labels[rows]
+    return score(torch.from_numpy(predict(network, lesions.pixels[config.image_size][rows])), lesions.labels[rows])
+
+
+def score(logits: Tensor, labels: NDArray[np.int64]) -> dict[str, float]:
+    """`score` is the mean of the three figures that the model is for; logits (N, K), labels (N,)."""
     probabilities = logits.softmax(1).numpy()
     melanoma = LABELS.index("mel")
     figures = {
-        "melanoma_auroc": float(roc_auc_score(labels == melanoma, probabilities[:, melanoma])),
-        "macro_auroc": float(np.mean([roc_auc_score(labels == k, probabilities[:, k]) for k in range(len(LABELS))])),
-        "balanced_accuracy": float(balanced_accuracy_score(labels, probabilities.argmax(1))),
+        "melanoma_auroc": auroc(probabilities[:, melanoma], labels == melanoma),
+        "macro_auroc": macro_auroc(probabilities, labels),
+        "balanced_accuracy": float(np.nanmean(recalls(probabilities.argmax(1), labels, len(LABELS)))),
     }
     loss = F.cross_entropy(logits, torch.from_numpy(labels)).item()
     return {"validation_loss": loss, **figures, "score": sum(figures.values()) / len(figures)}
