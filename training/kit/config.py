@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -34,8 +35,9 @@ def load_config(config_class: type[Config], preset: Path, overrides: list[str]) 
 
 
 def config_dict(config: Any) -> dict[str, Any]:
-    """The whole config as plain data, for a checkpoint or a manifest."""
-    return asdict(config)
+    """The whole config as plain JSON data (a tuple is a list), for a checkpoint or a manifest."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return plain
 
 
 def _set(values: dict[str, Any], override: str) -> None:
