@@ -61,8 +61,7 @@ def main(run: Run[Config]) -> None:
         "parts": accuracy_of_parts(run, network, logits["PyTorch"], test),
         "probes": probe(run, folder, served, temperature),
         "reliability": {name: np.asarray(getattr(groups, name)).round(4).tolist() for name in ("confidence", "accuracy", "count")},
-        "splits": {name: len(load_split(run, name)) for name in ("train", "validation", "unlabelled", "test")}
-        | {"test_measured": len(test)},
+        "splits": {name: len(load_split(run, name)) for name in SPLITS} | {"test_measured": len(test)},
     }
     (run.directory / "evaluation.json").write_text(json.dumps(evaluation, indent=1) + "\n")
     plots.draw(run, evaluation)

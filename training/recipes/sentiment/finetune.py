@@ -41,7 +41,7 @@ def main(run: Run[Config], fabric: Fabric) -> None:
     if saved.get("done"):
         return
     train, validation = load_split(run, "train"), load_split(run, "validation")
-    sentences = phrase_split(run)
+    sentences = Phrases.read(run)
     torch.manual_seed(run.config.seed)
     module = build(run)
     module, optimizer = fabric.setup(module, torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), fused=True))
@@ -96,6 +96,25 @@ def build(run: Run[Config]) -> Classifier:
     return Classifier(language_model.reader, language_model.verdict, run.config.finetune)
 
 
+@dataclass(frozen=True)
+class Phrases:
+    """The sentences of `phrases.py` as ids."""
+
+    sequences: list[NDArray[np.int64]]
+    targets: NDArray[np.float32]  # P(positive)
+    weights: NDArray[np.float64]  # how often each is drawn: every kind alike
+
+    @staticmethod
+    def read(run: Run[Config]) -> Phrases:
+        tokenizer, sequences, targets, weights = load_tokenizer(run), [], [], []
+        for sentences in phrases().values():
+            said = [sentence + mark for sentence in sentences for mark in ("", ".")]
+            sequences += [np.asarray(encoding.ids, dtype=np.int64) for encoding in tokenizer.encode_batch(said, add_special_tokens=False)]
+            targets += [target for target in sentences.values() for _ in range(2)]
+            weights += [1 / len(said)] * len(said)
+        return Phrases(sequences, np.array(targets, dtype=np.float32), np.array(weights) / sum(weights))
+
+
 @dataclass(frozen=True, eq=False)
 class Epoch:
     """What one epoch reads: every review, short spans of some, some phrases."""
@@ -105,23 +124,16 @@ class Epoch:
     groups: list[NDArray[np.int64]]
 
     @staticmethod
-    def draw(reviews: Split, sentences: tuple[list[NDArray[np.int64]], NDArray[np.float32]], config: FinetuneConfig, seed: Any) -> Epoch:
+    def draw(reviews: Split, sentences: Phrases, config: FinetuneConfig, seed: tuple[int, int]) -> Epoch:
         draw = np.random.default_rng((*seed, 1))
         sequences = [reviews[index] for index in range(len(reviews))]
         cut = draw.choice(len(reviews), round(config.spans_per_review * len(reviews)), replace=True)
         spans = [_span(sequences[index], draw, config.longest_span) for index in cut]
-        said = draw.choice(len(sentences[0]), min(config.phrases, len(sentences[0])), replace=False)
-        targets = [reviews.labels.astype(np.float32), reviews.labels[cut].astype(np.float32), sentences[1][said]]
-        sequences = [*sequences, *spans, *(sentences[0][index] for index in said)]
+        said = draw.choice(len(sentences.sequences), config.phrases, p=sentences.weights)
+        targets = [reviews.labels.astype(np.float32), reviews.labels[cut].astype(np.float32), sentences.targets[said]]
+        sequences = [*sequences, *spans, *(sentences.sequences[index] for index in said)]
         lengths = np.array([len(sequence) for sequence in sequences])
         return Epoch(sequences, np.concatenate(targets), groups(lengths, config.batch_size, seed))
-
-
-def phrase_split(run: Run[Config]) -> tuple[list[NDArray[np.int64]], NDArray[np.float32]]:
-    """The sentences of `phrases.py` as ids, and their probabilities of "positive"."""
-    sentences = phrases()
-    encodings = load_tokenizer(run).encode_batch(list(sentences), add_special_tokens=False)
-    return [np.asarray(encoding.ids, dtype=np.int64) for encoding in encodings], np.array(list(sentences.values()), dtype=np.float32)
 
 
 def drop_words(input_ids: Tensor, lengths: Tensor, probability: float) -> Tensor:

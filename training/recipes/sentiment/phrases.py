@@ -32,7 +32,7 @@ NOT = ("not", "n't", "never", "hardly", "not exactly", "far from")
 ENDINGS = ("", "at all", "by any means")
 
 PRAISE = (
-    "i loved it", "i enjoyed every minute", "could not be better", "it could n't have been better",
+    "i loved it", "i enjoyed every minute", "could not be better", "it couldn't have been better",
     "i could watch it again and again", "no complaints", "nothing to complain about", "i have nothing bad to say about it",
     "better than i expected", "better than i thought", "it surprised me in a good way", "i did not expect to like it but i did",
     "never a dull moment", "worth every penny", "worth seeing", "do not miss it", "you will not regret it", "highly recommended",
@@ -51,31 +51,42 @@ BLAME = (
     "it looks nice but that is all", "good actors wasted on a bad script", "great cast but no story",
     "i wish i had stayed at home",
 )  # fmt: skip
-FACTS = (
-    "it is two hours long", "the film was made in france", "it is set in a small town", "the story begins in winter",
-    "he plays a doctor", "i saw it on television", "i watched it last night with my sister", "it is based on a novel",
-    "the film came out in may", "she is the director", "there are three main characters", "it is about a man and his dog",
-    "it is a film", "the second part follows the brother", "the cast has ten actors", "it was shot in black and white",
-    "they travel to london by train", "the music is by her husband", "i have not seen it yet", "it is on tonight",
-    "the hero is a teacher who moves to the city", "the action takes place on a ship", "it was filmed over six weeks",
-    "the book was written first",
+THINGS = ("it", "the film", "this movie", "the story", "the picture")
+PLAIN = (
+    "is two hours long", "was made in france", "is set in a small town", "begins in winter", "is based on a novel",
+    "came out in may", "is about a man and his dog", "is about two sisters", "was shot in black and white",
+    "takes place on a ship", "was filmed over six weeks", "has three main characters", "is in german with subtitles",
+    "was shown on television", "follows a teacher who moves to the city", "is on tonight", "is a film", "is the second part",
 )  # fmt: skip
+FACTS = (
+    "he plays a doctor", "i saw it on television", "i watched it last night with my sister", "she is the director",
+    "the second part follows the brother", "the cast has ten actors", "they travel to london by train",
+    "the music is by her husband", "i have not seen it yet", "the book was written first", "film", "review", "the film",
+)  # fmt: skip
+YEARS = range(1931, 2013, 3)
 
 FACT, MILD = 0.5, 0.2  # P(positive) of a fact; how far a negated verdict stays from certainty
 
 
-def phrases() -> dict[str, float]:
-    """Every sentence of the grammar, but for the probes that we are judged by, with its probability of "positive"."""
-    sentences = dict.fromkeys(PRAISE, 0.95) | dict.fromkeys(BLAME, 0.05) | dict.fromkeys(FACTS, FACT)
+def phrases() -> dict[str, dict[str, float]]:
+    """The grammar's sentences by kind, without the probes that we are judged by, each with its probability of "positive"."""
+    kinds = {"praise": dict.fromkeys(PRAISE, 0.95), "blame": dict.fromkeys(BLAME, 0.05), "fact": dict.fromkeys(FACTS, FACT)}
+    kinds["fact"] |= {f"{thing} {fact}": FACT for thing, fact in product(THINGS, PLAIN)} | {
+        f"it was made in {year}": FACT for year in YEARS
+    }
+    kinds["verdict"], kinds["negation"] = {}, {}
     for subject, strength, (words, target) in product(SUBJECTS, STRENGTHS, ((GOOD, 0.95), (BAD, 0.05))):
-        sentences |= {_join(subject, strength, word): target for word in words}
+        kinds["verdict"] |= {_join(subject, strength, word): target for word in words}
     for subject, negation, ending, (words, target) in product(SUBJECTS, NOT, ENDINGS, ((GOOD, MILD / 2), (BAD, 1 - MILD))):
-        if not subject and negation == "n't":
-            continue
-        sentences |= {_join(subject, negation, word, ending): target for word in words}
+        if subject or negation != "n't":
+            kinds["negation"] |= {_join(subject, negation, word, ending): target for word in words}
     for subject, strength, (words, target) in product(SUBJECTS, ("very", "that", "really"), ((GOOD, MILD), (BAD, 1 - MILD))):
-        sentences |= {_join(subject, "not", strength, word): target for word in words}
-    return {sentence: target for sentence, target in sentences.items() if _bare(sentence) not in {_bare(probe) for probe in PROBES}}
+        kinds["negation"] |= {_join(subject, "not", strength, word): target for word in words}
+    probes = {_bare(probe) for probe in PROBES}
+    return {
+        kind: {sentence: target for sentence, target in sentences.items() if _bare(sentence) not in probes}
+        for kind, sentences in kinds.items()
+    }
 
 
 def _bare(sentence: str) -> str:
