@@ -7,11 +7,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import uvicorn
 from pydantic import ValidationError
 
+from app import server
 from app.api.validation import explain
-from app.main import create_app, make_repository
+from app.main import make_repository
 from app.observability import configure_logging
 from app.runtime.metrics import ServingMetrics
 from app.settings import Settings
@@ -20,15 +20,7 @@ from app.settings import Settings
 def serve(settings: Settings) -> None:
     """Run the server until it is told to stop."""
     configure_logging(settings.log_format)
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=max(1, settings.drain_timeout_ms // 1000),
-    )
+    server.run(settings)
 
 
 def check(settings: Settings) -> None:

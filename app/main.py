@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from app import __version__, tasks
 from app.api import health, metrics, models
+from app.api.documentation import LocalAssetsOnly
 from app.api.error_handlers import install_error_handlers
 from app.api.state import State
 from app.observability import RequestContext
@@ -42,6 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
             await repository.drain(settings.drain_timeout_ms / 1000)
 
     app = FastAPIOffline(title="Axon", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    app.add_middleware(LocalAssetsOnly)
     app.add_middleware(RequestContext)
     install_error_handlers(app)
     for task in tasks.discover():

@@ -16,7 +16,7 @@ def get_model(task: str, example: str) -> Callable[[Request, str], Awaitable[Ser
     """A dependency for `/v1/{task}/{model}`: a 404 names the models that exist for this task."""
 
     async def dependency(
-        request: Request, model: Annotated[str, Path(description="name of a served model", examples=[example])]
+        request: Request, model: Annotated[str, Path(description="name of a served model", json_schema_extra={"example": example})]
     ) -> ServedModel:
         return repository(request).get(model, task)
 

@@ -51,7 +51,7 @@ async def list_models(request: Request) -> ModelList:
 
 
 @router.get("/{name}", summary="A model's card", responses={status: ERROR_RESPONSES[status] for status in (404, 422, 503)})
-async def get_model_card(request: Request, name: Annotated[str, Path(examples=["skin-lesion"])]) -> ModelDetail:
+async def get_model_card(request: Request, name: Annotated[str, Path(json_schema_extra={"example": "skin-lesion"})]) -> ModelDetail:
     """The manifest that lies beside the weights: data, metrics with intervals, provenance, licence, limitations."""
     model = repository(request).get(name)
     session = model.session

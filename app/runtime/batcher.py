@@ -110,6 +110,7 @@ class DynamicBatcher:
         self._running: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._accepting = True
+        self._closed = False
         self._idle = asyncio.Event()  # nothing queued, nothing running
         self._row_s = FIRST_GUESS_ROW_S
 
@@ -165,11 +166,20 @@ class DynamicBatcher:
         self._dispatch()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), grace_s)
+        self._closed = True
         for queue in self._queues.values():
             for queued in queue:
-                queued.request.fail(ModelNotReady(f"{self.name!r} shut down before the request could run"))
+                queued.request.fail(self._shut_down())
         self._queues.clear()
         self._queued = 0
+
+    def check_open(self) -> None:
+        """Raises ModelNotReady once a drain's grace is over: what is still being prepared will not run."""
+        if self._closed:
+            raise self._shut_down()
+
+    def _shut_down(self) -> ModelNotReady:
+        return ModelNotReady(f"{self.name!r} shut down before the request could run")
 
     def _dispatch(self) -> None:
         """Start as many batches as there are idle instances and due rows."""

@@ -122,7 +122,10 @@ class ServedModel:
 
     def _preprocess(self, items: Sequence[Any], options: Any) -> list[list[Any]]:
         started = time.monotonic()
-        rows = [self.pipeline.preprocess(item, options) for item in items]
+        rows = []
+        for item in items:
+            self.batcher.check_open()
+            rows.append(self.pipeline.preprocess(item, options))
         self._metrics.compute_s.labels(*self._labels, "preprocess").observe(time.monotonic() - started)
         return rows
 

@@ -99,6 +99,8 @@ def test_the_answers_fit_the_schemas_that_are_promised(client: TestClient) -> No
 def test_the_pages_load_nothing_from_elsewhere(client: TestClient, page: str) -> None:
     response = client.get(page)
     assert response.status_code == 200
+    assert response.headers["content-security-policy"].startswith("default-src 'self'; ")
+    assert "http" not in response.headers["content-security-policy"]
     assets = re.findall(r"""(?:src|href)=["']([^"']+)["']""", response.text)
     assert assets
     for asset in assets:

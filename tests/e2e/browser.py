@@ -1,0 +1,112 @@
+"""A headless Chromium, spoken to in W3C WebDriver's own words: JSON over HTTP, no client library."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+HOST = "axon.test"  # not localhost: some pages behave better there than elsewhere
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # WebDriver's name for a reference to an element
+WAIT_S = 20
+
+
+def missing_program() -> str | None:
+    """The program that is not installed, if any."""
+    return next((name for name in ("chromium", "chromedriver") if shutil.which(name) is None), None)
+
+
+class Browser:
+    """One tab. Every wait ends with an AssertionError that says what did not come."""
+
+    def __init__(self, session: httpx2.Client) -> None:
+        self._session = session
+
+    def _command(self, method: str, path: str, **body: Any) -> Any:
+        response = self._session.request(method, path, **({"json": body} if method == "POST" else {}))
+        assert response.status_code == 200, response.text
+        return response.json()["value"]
+
+    def open(self, url: str) -> None:
+        self._command("POST", "url", url=url)
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """Evaluate JavaScript in the page."""
+        return self._command("POST", "execute/sync", script=script, args=list(arguments))
+
+    def find(self, selector: str) -> str:
+        """The first element that fits, once it is there."""
+        give_up_at = time.monotonic() + WAIT_S
+        while time.monotonic() < give_up_at:
+            found = self._command("POST", "elements", using="css selector", value=selector)
+            if found:
+                return str(found[0][ELEMENT])
+            time.sleep(0.1)
+        raise AssertionError(f"{selector} did not appear; the page says:\n{self.run('return document.body.innerText')}")
+
+    def click(self, selector: str) -> None:
+        element = self.find(selector)
+        self.run("arguments[0].scrollIntoView({block: 'center'})", {ELEMENT: element})
+        self._command("POST", f"element/{element}/click")
+
+    def text(self, selector: str) -> str:
+        return str(self._command("GET", f"element/{self.find(selector)}/text"))
+
+    def requested(self) -> list[str]:
+        """Every address that the page has asked since this was last called; not those that the page's own policy forbade."""
+        entries = self._command("POST", "se/log", type="performance")
+        messages = [json.loads(entry["message"])["message"] for entry in entries]
+        forbidden = {message["params"]["requestId"] for message in messages if message["params"].get("blockedReason") == "csp"}
+        sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
+        return [request["request"]["url"] for request in sent if request["requestId"] not in forbidden]
+
+
+@contextmanager
+def chromium(profile: Path) -> Iterator[Browser]:
+    """HOST leads to this machine, every other name nowhere."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    driver = subprocess.Popen(["chromedriver", f"--port={port}", "--silent"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    options = {
+        "binary": shutil.which("chromium"),
+        "args": [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--window-size=1200,1600",
+            f"--user-data-dir={profile}",
+            f"--host-resolver-rules=MAP {HOST} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+        ],
+    }
+    wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"performance": "ALL"}}
+    try:
+        base = f"http://127.0.0.1:{port}/session"
+        _wait_until_answering(f"http://127.0.0.1:{port}/status")
+        created = httpx2.post(base, json={"capabilities": {"alwaysMatch": wanted}}, timeout=60)
+        assert created.status_code == 200, created.text
+        with httpx2.Client(base_url=f"{base}/{created.json()['value']['sessionId']}/", timeout=60) as session:
+            yield Browser(session)
+            session.delete("")
+    finally:
+        driver.terminate()
+        driver.wait(20)
+
+
+def _wait_until_answering(url: str) -> None:
+    give_up_at = time.monotonic() + WAIT_S
+    while time.monotonic() < give_up_at:
+        try:
+            if httpx2.get(url).status_code == 200:
+                return
+        except httpx2.TransportError:
+            time.sleep(0.1)
+    raise AssertionError(f"{url} does not answer")

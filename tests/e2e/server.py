@@ -1,0 +1,71 @@
+"""A real server: `axon serve` in its own process, on a free port."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+
+ROOT = Path(__file__).parents[2]
+START_S, STOP_S = 60, 40
+_ADDRESS = re.compile(r"running on (http://127\.0\.0\.1:\d+)")
+
+
+def environment(**settings: object) -> dict[str, str]:
+    """This process's variables, with these settings of the server and no others."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("AXON_")}
+    return others | {f"AXON_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    process: subprocess.Popen[bytes]
+    address: str
+    log_file: Path
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+    def log(self) -> str:
+        return self.log_file.read_text(encoding="utf-8")
+
+    def metric(self, sample: str) -> float:
+        for line in httpx2.get(f"{self.address}/metrics", timeout=30).text.splitlines():
+            if line.startswith(sample):
+                return float(line.rpartition(" ")[2])
+        return 0.0
+
+
+@contextmanager
+def running_server(models: Path, log_file: Path, **settings: object) -> Iterator[RunningServer]:
+    """Ready when handed out; told to stop, and waited for, at the end."""
+    command = [sys.executable, "-W", "error", "-m", "app", "serve", str(models)]
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stderr=log, env=environment(**({"port": 0} | settings)))
+    try:
+        yield RunningServer(process, _ready_address(process, log_file), log_file)
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        finally:
+            process.kill()
+
+
+def _ready_address(process: subprocess.Popen[bytes], log_file: Path) -> str:
+    give_up_at = time.monotonic() + START_S
+    while time.monotonic() < give_up_at and process.poll() is None:
+        found = _ADDRESS.search(log_file.read_text(encoding="utf-8"))
+        if found and httpx2.get(f"{found[1]}/health/ready").status_code == 200:
+            return found[1]
+        time.sleep(0.05)
+    raise AssertionError(f"the server did not become ready:\n{log_file.read_text(encoding='utf-8')}")

@@ -1,0 +1,66 @@
+"""A person opens /docs, tries each operation out, and nothing is asked of any other machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.browser import HOST, Browser, chromium, missing_program
+from tests.e2e.server import RunningServer, running_server
+from tests.model_repository import target, write_colour_model, write_word_model
+
+pytestmark = pytest.mark.skipif(
+    missing_program() is not None,
+    reason=f"NOT TESTED: {missing_program()} is not installed, so nobody pressed Try it out (apt-get install chromium chromium-driver)",
+)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """Toy models under the names that the examples speak of."""
+    root = tmp_path_factory.mktemp("models")
+    write_colour_model(root, "skin-lesion", targets=[target("melanoma", ["red"])], default_target="melanoma")
+    write_word_model(root, "sentiment")
+    with running_server(root, tmp_path_factory.mktemp("server") / "log", cores=1) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with chromium(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+def elsewhere(requested: list[str], server: RunningServer) -> list[str]:
+    """The addresses that are neither the server's nor the browser's own."""
+    return [url for url in requested if not url.startswith((f"http://{HOST}:{server.port}/", "data:", "blob:", "chrome:"))]
+
+
+@pytest.mark.parametrize(
+    ("operation", "answer"),
+    [
+        ("classify_text", '"results"'),
+        ("classify_image", '"predictions"'),
+        ("get_roc", '"auroc"'),
+        ("get_model_card", '"card"'),
+    ],
+)
+def test_try_it_out_succeeds_with_what_is_filled_in(browser: Browser, server: RunningServer, operation: str, answer: str) -> None:
+    browser.open(f"http://{HOST}:{server.port}/docs")
+    block = f".opblock[id*='-{operation}_']"
+    browser.click(f"{block} .opblock-summary")
+    browser.click(f"{block} .try-out__btn")
+    browser.click(f"{block} .execute")
+    status = browser.text(f"{block} .live-responses-table tr.response .response-col_status")
+    assert status.startswith("200"), browser.text(f"{block} .live-responses-table")
+    assert answer in browser.text(f"{block} .live-responses-table .highlight-code, {block} .live-responses-table .microlight")
+    requested = browser.requested()
+    assert f"http://{HOST}:{server.port}/openapi.json" in requested
+    assert elsewhere(requested, server) == []
+
+
+def test_redoc_shows_the_operations_and_asks_nobody_else(browser: Browser, server: RunningServer) -> None:
+    browser.open(f"http://{HOST}:{server.port}/redoc")
+    browser.find("[id*='classify_image']")
+    assert elsewhere(browser.requested(), server) == []

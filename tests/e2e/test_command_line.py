@@ -1,0 +1,61 @@
+"""`axon check` and the messages of a wrong start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.server import ROOT, environment
+from tests.model_repository import edit_manifest, write_colour_model, write_word_model
+
+
+def axon(*arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "app", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, env=environment(**settings))
+
+
+def test_check_says_that_every_model_is_ready(toy_models: Path) -> None:
+    result = axon("check", str(toy_models))
+    assert (result.returncode, result.stdout) == (0, "colours/1  ready\nwords/1  ready\n")
+
+
+def test_check_names_the_refused_model_and_fails(tmp_path: Path) -> None:
+    write_word_model(tmp_path)
+    edit_manifest(write_colour_model(tmp_path), lambda fields: fields.update(temprature=2))
+    result = axon("check", models=tmp_path)
+    assert result.returncode == 1
+    assert "colours/1  refused  manifest.json does not fit schema 1: unknown field temprature" in result.stdout
+    assert "words/1  ready" in result.stdout
+    assert "Traceback" not in result.stderr
+
+
+def test_check_of_an_empty_repository_fails(tmp_path: Path) -> None:
+    result = axon("check", str(tmp_path))
+    assert result.returncode == 1
+    assert "there is no model in" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"port": "abc"}, "AXON_PORT"),
+        ({"port": 70_000}, "AXON_PORT"),
+        ({"provider": "abacus"}, "AXON_PROVIDER"),
+        ({"max_queue_size": 0}, "AXON_MAX_QUEUE_SIZE"),
+    ],
+)
+def test_a_wrong_setting_is_named_before_anything_starts(settings: dict[str, object], says: str) -> None:
+    result = axon("serve", **settings)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"axon: {says}: ")
+    assert "Traceback" not in result.stderr
+
+
+def test_an_unknown_command_lists_those_that_exist() -> None:
+    result = axon("train")
+    assert result.returncode == 2
+    assert "serve" in result.stderr
+    assert "check" in result.stderr
