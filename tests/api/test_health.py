@@ -8,16 +8,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.api.error_shape import assert_refused
+from tests.api.metrics_page import metric
 from tests.conftest import serve
 from tests.model_repository import edit_manifest, picture, write_colour_model, write_word_model
-
-
-def metric(client: TestClient, sample: str) -> float:
-    """The value of one sample of /metrics; 0 when it is not there."""
-    for line in client.get("/metrics").text.splitlines():
-        if line.startswith(sample):
-            return float(line.rpartition(" ")[2])
-    return 0.0
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from tests.api.error_shape import assert_refused
+from tests.api.metrics_page import metric
 from tests.conftest import serve
 from tests.model_repository import GAIN, encoded, picture, write_colour_model
 
@@ -133,15 +134,10 @@ def test_augmentation_leaves_a_plain_picture_as_it_is(client: TestClient, send: 
 
 
 def test_augmentation_runs_the_eight_views(client: TestClient) -> None:
-    def rows() -> float:
-        line = next(
-            line for line in client.get("/metrics").text.splitlines() if line.startswith('axon_inference_count_total{model="colours"')
-        )
-        return float(line.rpartition(" ")[2])
-
-    before = rows()
+    rows = 'axon_inference_count_total{model="colours"'
+    before = metric(client, rows)
     send_raw(client, picture("red"), {"augment": True})
-    assert rows() - before == 8
+    assert metric(client, rows) - before == 8
 
 
 CONFLICTS = [

@@ -8,7 +8,7 @@ from pathlib import Path
 from starlette.testclient import TestClient
 
 from tests.api.error_shape import assert_refused
-from tests.api.test_health import metric
+from tests.api.metrics_page import metric
 from tests.conftest import serve
 
 URL = "/v1/text-classification/words"
