@@ -83,7 +83,10 @@ def describe(source: Path) -> dict[str, str]:
         digest = hashlib.sha256(listing.encode()).hexdigest()
     else:
         digest = sha256(source)
-    return {"name": source.name, "source": OFFICIAL.url, "sha256": digest, "licence": LICENCE}
+    name = "Large Movie Review Dataset"
+    if "unsup" in source.name:
+        name += ", its unlabelled part"
+    return {"name": name, "source": OFFICIAL.url, "sha256": digest, "licence": LICENCE}
 
 
 def load_split(run: Run[Config], name: str) -> Split:
