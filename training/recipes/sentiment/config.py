@@ -49,8 +49,8 @@ class PretrainConfig:
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    epochs: int = 2
-    adversarial_epochs: int = 1  # the last ones; each takes twice the time
+    epochs: float = 2.0
+    adversarial_epochs: float = 1.0  # at the end; each takes twice the time
     adversarial_norm: float = 5.0  # length of the perturbation of a review's embeddings, in units of their root mean square
     batch_size: int = 32
     learning_rate: float = 7e-4

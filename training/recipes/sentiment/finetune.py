@@ -7,6 +7,7 @@ training (Miyato et al. 2017), and besides the reviews an epoch holds short span
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -49,8 +50,9 @@ def main(run: Run[Config], fabric: Fabric) -> None:
     if saved:
         module.load_state_dict(saved["module"])
         optimizer.load_state_dict(saved["optimizer"])
-    epochs = [Epoch.draw(train, sentences, config, (run.config.seed, epoch)) for epoch in range(config.epochs)]
-    plan = [(epoch, group) for epoch in epochs for group in epoch.groups]
+    epochs = [Epoch.draw(train, sentences, config, (run.config.seed, epoch)) for epoch in range(math.ceil(config.epochs))]
+    plan = [(epoch, group) for epoch in epochs for group in epoch.groups][: round(config.epochs * len(epochs[0].groups))]
+    adversarial_from = len(plan) - round(config.adversarial_epochs * len(epochs[0].groups))
     meter = torch.tensor(saved.get("meter", [0.0, 0.0, 0.0]))  # loss, batches, seconds of this epoch
     log = RunLog(run.directory / "finetune", resume_epoch=saved.get("epoch", 0), quiet=not fabric.is_global_zero)
     progress = tqdm(total=len(plan), initial=first, unit="batch", disable=not fabric.is_global_zero, mininterval=30)
@@ -68,7 +70,7 @@ def main(run: Run[Config], fabric: Fabric) -> None:
         shift = torch.zeros(*input_ids.shape, run.config.net.embedding, device=fabric.device, requires_grad=True)  # (B, T, E)
         loss = F.binary_cross_entropy_with_logits(module(input_ids, lengths, shift), targets)
         fabric.backward(loss)
-        if epochs.index(epoch) >= config.epochs - config.adversarial_epochs:
+        if number >= adversarial_from:
             shift = adversarial_shift(shift.grad, module.reader.embedding(input_ids).detach(), config.adversarial_norm)
             fabric.backward(F.binary_cross_entropy_with_logits(module(input_ids, lengths, shift), targets))
         fabric.clip_gradients(module, optimizer, max_norm=config.max_gradient_norm)
