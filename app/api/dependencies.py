@@ -1,34 +1,61 @@
-"""What endpoints ask for by type: the model in the path, the request's deadline."""
+"""What an endpoint of a task reads besides the body: the model in the path, options in the query, the deadline in a header.
 
-# No `from __future__ import annotations`: FastAPI reads the annotation of `dependency`, which holds a local name.
+Read by hand, and described for the documentation here: resolved by FastAPI they cost a quarter of the server's own
+time a request, which `make bench` counts.
+"""
+
+from __future__ import annotations
+
 import time
-from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Any, TypeVar
 
-from fastapi import Header, Path
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 
 from app.api.state import repository, settings
+from app.api.validation import validate
 from app.runtime.served_model import ServedModel
 
-
-def get_model(task: str, example: str) -> Callable[[Request, str], Awaitable[ServedModel]]:
-    """A dependency for `/v1/{task}/{model}`: a 404 names the models that exist for this task."""
-
-    async def dependency(
-        request: Request, model: Annotated[str, Path(description="name of a served model", json_schema_extra={"example": example})]
-    ) -> ServedModel:
-        return repository(request).get(model, task)
-
-    return dependency
+Options = TypeVar("Options", bound=BaseModel)
 
 
-async def get_deadline(
-    request: Request,
-    x_request_timeout_ms: Annotated[
-        int | None, Header(ge=1, le=3_600_000, description="give up after this many milliseconds (504)")
-    ] = None,
-) -> float:
-    """The time.monotonic() instant after which no one waits for the answer."""
-    milliseconds = x_request_timeout_ms or settings(request).request_timeout_ms
-    return time.monotonic() + milliseconds / 1000
+class Headers(BaseModel):
+    """The headers that every task understands."""
+
+    timeout_ms: int | None = Field(
+        default=None, ge=1, le=3_600_000, alias="x-request-timeout-ms", description="give up after this many milliseconds (504)"
+    )
+
+
+def get_model(request: Request, task: str) -> ServedModel:
+    """The model of `/v1/{task}/{model}`. Raises ModelNotFound, which names the models of this task, or ModelNotReady."""
+    return repository(request).get(request.path_params["model"], task)
+
+
+def get_options(request: Request, schema: type[Options]) -> Options:
+    """The query as a schema. Raises InvalidOption."""
+    return validate(schema, dict(request.query_params))
+
+
+def get_deadline(request: Request) -> float:
+    """The time.monotonic() instant after which no one waits for the answer. Raises InvalidOption."""
+    asked = None
+    if "x-request-timeout-ms" in request.headers:
+        asked = validate(Headers, dict(request.headers)).timeout_ms
+    return time.monotonic() + (asked or settings(request).request_timeout_ms) / 1000
+
+
+def describe_model(example: str) -> dict[str, Any]:
+    """OpenAPI's words for the path parameter that `get_model` reads."""
+    description = "name of a served model"
+    schema = {"type": "string", "title": "Model", "example": example}
+    return {"name": "model", "in": "path", "required": True, "description": description, "schema": schema}
+
+
+def describe_fields(place: str, schema: type[BaseModel]) -> list[dict[str, Any]]:
+    """OpenAPI's words for parameters that a schema holds: `place` is "query" or "header"."""
+    properties = schema.model_json_schema()["properties"]
+    return [
+        {"name": name, "in": place, "required": False, "description": field.get("description", ""), "schema": field}
+        for name, field in properties.items()
+    ]

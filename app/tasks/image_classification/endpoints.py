@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Annotated, Any, cast
 
 import numpy as np
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.bodies import read_image
-from app.api.dependencies import get_deadline, get_model
+from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline, get_model, get_options
 from app.api.disconnect import unless_disconnected
 from app.api.error_handlers import ERROR_RESPONSES
 from app.api.models import model_ref
 from app.api.validation import validate
 from app.contract.manifest import ModelManifest
 from app.errors import InvalidOption
-from app.runtime.served_model import Prediction, ServedModel
+from app.runtime.served_model import Prediction
 from app.tasks.image_classification.pipeline import Classification, ImageClassificationPipeline
 from app.tasks.image_classification.schemas import (
     ClassificationAnswer,
@@ -31,8 +31,6 @@ from app.tasks.image_classification.schemas import (
 TASK = ImageClassificationPipeline.task
 
 router = APIRouter(prefix=f"/v1/{TASK}", tags=[TASK], responses=ERROR_RESPONSES)
-
-Model = Annotated[ServedModel, Depends(get_model(TASK, "skin-lesion"))]
 
 REQUEST_BODY: dict[str, Any] = {
     "required": True,
@@ -53,16 +51,22 @@ REQUEST_BODY: dict[str, Any] = {
     },
 }
 
+PARAMETERS = [describe_model("skin-lesion"), *describe_fields("query", ClassificationOptions), *describe_fields("header", Headers)]
 
-@router.post("/{model}", summary="Classify a picture", response_model=ClassificationAnswer, openapi_extra={"requestBody": REQUEST_BODY})
-async def classify_image(
-    request: Request, model: Model, options: Annotated[ClassificationOptions, Query()], deadline: Annotated[float, Depends(get_deadline)]
-) -> Response:
+
+@router.post(
+    "/{model}",
+    summary="Classify a picture",
+    response_model=ClassificationAnswer,
+    openapi_extra={"parameters": PARAMETERS, "requestBody": REQUEST_BODY},
+)
+async def classify_image(request: Request) -> Response:
     """Calibrated probabilities of all labels, and the decision for one target at a threshold of your choice.
 
     Send the picture as a raw `image/*` body (fastest), as the multipart field `image`, or as base64 in JSON.
     Options go into the query; a form or a JSON body may carry them as well.
     """
+    model, options, deadline = get_model(request, TASK), get_options(request, ClassificationOptions), get_deadline(request)
     body = await read_image(request)
     if body.options:
         options = validate(ClassificationOptions, {**options.model_dump(exclude_unset=True), **body.options})
@@ -71,9 +75,15 @@ async def classify_image(
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-@router.get("/{model}/roc", summary="The ROC curve behind the thresholds", response_model=RocAnswer)
-async def get_roc(model: Model, target: Annotated[str | None, Query(max_length=64, examples=["melanoma"])] = None) -> Response:
+@router.get(
+    "/{model}/roc",
+    summary="The ROC curve behind the thresholds",
+    response_model=RocAnswer,
+    openapi_extra={"parameters": [describe_model("skin-lesion")]},
+)
+async def get_roc(request: Request, target: Annotated[str | None, Query(max_length=64, examples=["melanoma"])] = None) -> Response:
     """Sensitivity and specificity over the threshold, on the test split, with 95 % intervals and the named operating points."""
+    model = get_model(request, TASK)
     chosen = cast(ImageClassificationPipeline, model.pipeline).target(target)
     if chosen is None:
         raise InvalidOption(f"the model {model.name!r} has no targets, so no ROC curve", param="target")

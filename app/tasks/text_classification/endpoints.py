@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.bodies import read_json
-from app.api.dependencies import get_deadline, get_model
+from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline, get_model
 from app.api.disconnect import unless_disconnected
 from app.api.error_handlers import ERROR_RESPONSES
 from app.api.models import model_ref
 from app.api.state import settings
 from app.contract.manifest import ModelManifest
 from app.errors import InputTooLarge, InvalidOption
-from app.runtime.served_model import ServedModel
 from app.settings import Settings
 from app.tasks.text_classification.pipeline import TextClassification, TextClassificationPipeline, TextOptions
 from app.tasks.text_classification.schemas import (
@@ -37,18 +36,22 @@ REQUEST_BODY: dict[str, Any] = {
     "content": {"application/json": {"schema": TextClassificationRequest.model_json_schema()}},
 }
 
+PARAMETERS = [describe_model("sentiment"), *describe_fields("header", Headers)]
 
-@router.post("/{model}", summary="Classify texts", response_model=TextClassificationAnswer, openapi_extra={"requestBody": REQUEST_BODY})
-async def classify_text(
-    request: Request,
-    model: Annotated[ServedModel, Depends(get_model(TASK, "sentiment"))],
-    deadline: Annotated[float, Depends(get_deadline)],
-) -> Response:
+
+@router.post(
+    "/{model}",
+    summary="Classify texts",
+    response_model=TextClassificationAnswer,
+    openapi_extra={"parameters": PARAMETERS, "requestBody": REQUEST_BODY},
+)
+async def classify_text(request: Request) -> Response:
     """The label of each text with its calibrated probability; with `explain`, the words that pushed it there.
 
     The explanation is by occlusion: each word, or span of words in a long text, is taken out in turn, and its
     contribution is how much the label's probability falls.
     """
+    model, deadline = get_model(request, TASK), get_deadline(request)
     body = await read_json(request, TextClassificationRequest)
     texts = [body.text] if isinstance(body.text, str) else body.text
     _check_texts(texts, body.explain, settings(request))
