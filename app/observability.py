@@ -95,6 +95,7 @@ def configure_logging(log_format: Literal["text", "json"]) -> None:
     """Send the server's log to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # a malformed form is its sender's matter
     for name in ("axon", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]

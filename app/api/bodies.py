@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections.abc import AsyncGenerator
@@ -39,8 +40,16 @@ class _ImageJson(BaseModel):
 
 
 async def read_body(request: Request) -> bytes:
-    """The whole body, streamed or not. Raises InputTooLarge."""
-    limit = settings(request).max_body_bytes
+    """The whole body, streamed or not. Raises InputTooLarge, and BadRequest for one that trickles in for ever."""
+    timeout_ms = settings(request).request_timeout_ms
+    try:
+        async with asyncio.timeout(timeout_ms / 1000):
+            return await _read_limited(request, settings(request).max_body_bytes)
+    except TimeoutError:
+        raise BadRequest(f"the body did not arrive within {timeout_ms / 1000:g} s") from None
+
+
+async def _read_limited(request: Request, limit: int) -> bytes:
     body = bytearray()
     received = 0
     async for chunk in request.stream():

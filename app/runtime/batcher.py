@@ -118,10 +118,9 @@ class DynamicBatcher:
     def queued_rows(self) -> int:
         return self._queued
 
-    @property
-    def retry_after_s(self) -> int:
-        """Whole seconds until today's queue is done at the measured pace, between 1 and 120."""
-        seconds = self._queued * self._row_s / self.instances
+    def retry_after_s(self, promised: int = 0) -> int:
+        """Whole seconds until the queue, and what is promised to it, is done at the measured pace; between 1 and 120."""
+        seconds = (self._queued + promised) * self._row_s / self.instances
         return max(1, min(MAX_RETRY_AFTER_S, math.ceil(seconds)))
 
     def check_room(self, rows: int = 1, promised: int = 0) -> None:
@@ -136,7 +135,7 @@ class DynamicBatcher:
         if self._queued + promised + rows > self.max_queue_size:
             self._drop_unwanted()
             if self._queued + promised + rows > self.max_queue_size:
-                raise QueueFull(self.name, self.retry_after_s)
+                raise QueueFull(self.name, self.retry_after_s(promised))
 
     async def submit(self, rows: Sequence[Row], deadline: float | None = None) -> list[Output]:
         """One output a row, in order. `deadline` is a time.monotonic() instant; expired rows never run.

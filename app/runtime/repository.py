@@ -67,6 +67,8 @@ class ModelRepository:
 
     def load_all(self) -> None:
         """Load and warm every model. One that cannot be served is refused, with its reason; the others go on."""
+        if not self._statuses:
+            logger.warning("there is no model in %s", self.root)
         for status in list(self._statuses.values()):
             try:
                 self._models[status.name] = self._load(status.name, status.version)

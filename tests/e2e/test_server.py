@@ -86,6 +86,18 @@ def test_the_work_of_a_client_that_hangs_up_is_dropped(server: RunningServer) ->
     assert server.metric('axon_pending_requests{model="words"') == 0
 
 
+def test_a_body_that_never_ends_is_refused_in_time(toy_models: Path, tmp_path: Path) -> None:
+    head = f"POST {WORDS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n".encode()
+    with (
+        running_server(toy_models, tmp_path / "log", request_timeout_ms=300) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=20) as client,
+    ):
+        client.sendall(head + b'{"text": ')
+        answer = b"".join(iter(lambda: client.recv(4096), b""))  # to the end: the server hangs up on half a request
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"did not arrive within 0.3 s" in answer
+
+
 def test_the_log_has_a_line_a_request_and_nothing_of_its_body(server: RunningServer) -> None:
     httpx2.post(f"{server.address}{WORDS}", json={"text": "SECRET words"}, headers={"x-request-id": "trace-42"})
     give_up_at = time.monotonic() + 10

@@ -166,7 +166,9 @@ async def test_retry_after_is_the_depth_times_the_measured_pace(executor: Thread
     for _ in range(20):
         await batcher.submit([0])
     tasks = await submitted(batcher, list(range(90)))
-    assert 3 <= batcher.retry_after_s <= 7  # 89 rows of 0.05 s each are 4.5 s
+    assert 3 <= batcher.retry_after_s() <= 7  # 89 rows of 0.05 s each are 4.5 s
+    assert 2 * batcher.retry_after_s() - 2 <= batcher.retry_after_s(promised=90) <= 2 * batcher.retry_after_s() + 2
+    assert batcher.retry_after_s(promised=10**9) == 120
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
