@@ -52,6 +52,8 @@ def test_a_named_operating_point_brings_its_own_measurements(reddish: Target) ->
 def test_positive_means_at_the_threshold_or_above(reddish: Target) -> None:
     assert decide(reddish, 0.3, threshold=0.3).positive
     assert not decide(reddish, np.nextafter(0.3, 0), threshold=0.3).positive
+    assert decide(reddish, 0.5).positive
+    assert not decide(reddish, np.nextafter(0.5, 0)).positive
 
 
 def test_threshold_0_is_always_positive_and_1_only_when_certain(reddish: Target) -> None:
