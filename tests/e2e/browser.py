@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -74,7 +76,9 @@ def chromium(profile: Path) -> Iterator[Browser]:
     """HOST leads to this machine, every other name nowhere."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    driver = subprocess.Popen(["chromedriver", f"--port={port}", "--silent"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    driver = subprocess.Popen(
+        ["chromedriver", f"--port={port}", "--silent"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     options = {
         "binary": shutil.which("chromium"),
         "args": [
@@ -93,11 +97,12 @@ def chromium(profile: Path) -> Iterator[Browser]:
         _wait_until_answering(f"http://127.0.0.1:{port}/status")
         created = httpx2.post(base, json={"capabilities": {"alwaysMatch": wanted}}, timeout=60)
         assert created.status_code == 200, created.text
-        with httpx2.Client(base_url=f"{base}/{created.json()['value']['sessionId']}/", timeout=60) as session:
+        address = f"{base}/{created.json()['value']['sessionId']}"
+        with httpx2.Client(base_url=f"{address}/", timeout=60) as session:
             yield Browser(session)
-            session.delete("")
+            assert session.delete(address).status_code == 200
     finally:
-        driver.terminate()
+        os.killpg(driver.pid, signal.SIGKILL)  # with it the browser, if it did not close
         driver.wait(20)
 
 
