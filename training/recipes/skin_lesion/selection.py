@@ -1,12 +1,13 @@
 """Which weights ship: the average of the epochs that do best together on validation lesions.
 
-A greedy model soup (Wortsman et al. 2022, arXiv:2203.05482) within one run: start from the best epoch, add the next best
-when the average of all so far scores higher. One network comes out, as quick as any of its parts. Its biases are then
-shifted towards rare classes as far as validation lesions gain by it.
+Averages of the best n epochs of one run, for a few n, as in stochastic weight averaging (Izmailov et al. 2018,
+arXiv:1803.05407) and model soups (Wortsman et al. 2022, arXiv:2203.05482). One network comes out, as quick as any of
+its parts. Its biases are then shifted towards rare classes as far as validation lesions gain by it.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,18 @@ Weights = dict[str, Tensor]
 
 
 def choose_weights(run: Run[Config], lesions: SkinLesions) -> dict[str, Any]:
-    """Average greedily, and write what was chosen to `chosen.pt`: model, epochs, figures on validation."""
+    """Try the averages, and write what was chosen to `chosen.pt`: model, epochs, figures on validation."""
     states = [checkpoint.load(path) for path in sorted((run.directory / "epochs").glob("*.pt"))]
-    ranked = sorted((state for state in states if state), key=lambda state: -state["measured"]["score"])[: run.config.soup_candidates]
+    ranked = sorted((state for state in states if state), key=lambda state: -state["measured"]["score"])
     if not ranked:
         raise DataError(f"{run.directory} holds no trained epoch; run `axon-train {run.recipe} train` first")
-    network = build(run.config)
-    members, measured = ranked[:1], ranked[0]["measured"]
-    for state in ranked[1:]:
-        network.load_state_dict(average([member["model"] for member in [*members, state]]))
-        together = measure(network, lesions, "validation", run.config)
-        if together["score"] > measured["score"]:
-            members, measured = [*members, state], together
+    network, best, members = build(run.config), -math.inf, ranked[:1]
+    for size in run.config.soup_sizes:
+        network.load_state_dict(average([state["model"] for state in ranked[:size]]))
+        together = measure(network, lesions, "validation", run.config) if size > 1 else ranked[0]["measured"]
+        print(f"average of the best {size}: " + "  ".join(f"{name} {value:.4f}" for name, value in together.items()), flush=True)
+        if together["score"] > best:
+            best, members = together["score"], ranked[:size]
     network.load_state_dict(average([member["model"] for member in members]))
     shift, measured = shift_prior(network, lesions, run.config)
     chosen = {
