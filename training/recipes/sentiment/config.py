@@ -50,7 +50,7 @@ class PretrainConfig:
 @dataclass(frozen=True)
 class FinetuneConfig:
     epochs: float = 2.0
-    adversarial_epochs: float = 1.0  # at the end; each takes twice the time
+    adversarial_epochs: float = 0.0  # at the end; each takes twice the time
     adversarial_norm: float = 5.0  # length of the perturbation of a review's embeddings, in units of their root mean square
     batch_size: int = 32
     learning_rate: float = 7e-4

@@ -1,6 +1,6 @@
 """Stage 2: the pre-trained LSTM becomes a classifier of whole reviews.
 
-Where we differ from ULMFiT (Howard & Ruder 2018): all layers train at once, the last epochs add adversarial
+Where we differ from ULMFiT (Howard & Ruder 2018): all layers train at once, the last epochs can add adversarial
 training (Miyato et al. 2017), and besides the reviews an epoch holds short spans cut from them and sentences of
 `phrases.py`, so that four words get a calibrated answer too.
 """
@@ -36,22 +36,22 @@ FILE = "classifier.pt"
 
 
 def main(run: Run[Config], fabric: Fabric) -> None:
-    """Write `classifier.pt`; go on from it where there is one."""
+    """Write `classifier.pt`; go on from it where there is one, also to more epochs than it had."""
     config = run.config.finetune
     saved = checkpoint.load(run.directory / FILE) or {}
-    if saved.get("done"):
-        return
     train, validation = load_split(run, "train"), load_split(run, "validation")
     sentences = Phrases.read(run)
     torch.manual_seed(run.config.seed)
     module = build(run)
     module, optimizer = fabric.setup(module, torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), fused=True))
-    first = saved.get("batch", 0)
     if saved:
         module.load_state_dict(saved["module"])
         optimizer.load_state_dict(saved["optimizer"])
     epochs = [Epoch.draw(train, sentences, config, (run.config.seed, epoch)) for epoch in range(math.ceil(config.epochs))]
     plan = [(epoch, group) for epoch in epochs for group in epoch.groups][: round(config.epochs * len(epochs[0].groups))]
+    first = saved.get("batch", 0)
+    if first >= len(plan):
+        return
     adversarial_from = len(plan) - round(config.adversarial_epochs * len(epochs[0].groups))
     meter = torch.tensor(saved.get("meter", [0.0, 0.0, 0.0]))  # loss, batches, seconds of this epoch
     log = RunLog(run.directory / "finetune", resume_epoch=saved.get("epoch", 0), quiet=not fabric.is_global_zero)
@@ -79,7 +79,7 @@ def main(run: Run[Config], fabric: Fabric) -> None:
         meter += torch.tensor([loss.item(), 1.0, time.perf_counter() - started])
         progress.update()
         last_of_epoch = number + 1 == len(plan) or plan[number + 1][0] is not epoch
-        done = {"batch": number + 1, "epoch": epochs.index(epoch) + last_of_epoch, "done": number + 1 == len(plan)}
+        done = {"batch": number + 1, "epoch": epochs.index(epoch) + last_of_epoch}
         if last_of_epoch:
             total, batches, seconds = fabric.all_reduce(meter, reduce_op="mean").tolist()
             log.write(done["epoch"] - 1, loss=total / batches, seconds=seconds, **evaluate(module, validation))
