@@ -16,18 +16,20 @@ async def unless_disconnected(request: Request, work: Coroutine[Any, Any, Answer
 
     Awaiting `receive()` is the sure way to hear of it; polling `is_disconnected()` is not. Raises ClientDisconnect.
     """
-    answering = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(request))
+    answering = asyncio.current_task()
+    assert answering is not None
+    leaving = asyncio.ensure_future(_cancel_on_disconnect(request, answering))
     try:
-        await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if answering.done():
-            return answering.result()
-        raise ClientDisconnect
+        return await work
+    except asyncio.CancelledError:
+        if leaving.done() and answering.uncancel() == 0:
+            raise ClientDisconnect from None
+        raise
     finally:
         leaving.cancel()
-        answering.cancel()
 
 
-async def _left(request: Request) -> None:
+async def _cancel_on_disconnect(request: Request, answering: asyncio.Task[Any]) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    answering.cancel()

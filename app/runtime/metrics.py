@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -27,3 +29,40 @@ class ServingMetrics:
         self.provider = Gauge(
             "axon_execution_provider_info", "Provider asked for and given", (*model, "requested", "actual"), registry=self.registry
         )
+
+    def of(self, name: str, version: str) -> ModelMetrics:
+        return ModelMetrics(self, name, version)
+
+
+class ModelMetrics:
+    """The metrics of one model, its labels looked up once and not at every request."""
+
+    def __init__(self, metrics: ServingMetrics, name: str, version: str) -> None:
+        labels = (name, version)
+        self._metrics = metrics
+        self._labels = labels
+        self.success = metrics.success.labels(*labels)
+        self.pending = metrics.pending.labels(*labels)
+        self.ready = metrics.model_ready.labels(*labels)
+        self.request_s = metrics.request_s.labels(*labels)
+        self._rows = metrics.rows.labels(*labels)
+        self._batches = metrics.batches.labels(*labels)
+        self._batch_size = metrics.batch_size.labels(*labels)
+        self._queue_s = metrics.queue_s.labels(*labels)
+        self._compute_s = {stage: metrics.compute_s.labels(*labels, stage) for stage in ("preprocess", "infer", "postprocess")}
+
+    def failed(self, reason: str) -> None:
+        self._metrics.failure.labels(*self._labels, reason).inc()
+
+    def provider(self, requested: str, actual: str) -> None:
+        self._metrics.provider.labels(*self._labels, requested, actual).set(1)
+
+    def computed(self, stage: Literal["preprocess", "infer", "postprocess"], seconds: float) -> None:
+        self._compute_s[stage].observe(seconds)
+
+    def batch(self, size: int, oldest_wait_s: float, run_s: float) -> None:
+        self._rows.inc(size)
+        self._batches.inc()
+        self._batch_size.observe(size)
+        self._queue_s.observe(oldest_wait_s)
+        self.computed("infer", run_s)

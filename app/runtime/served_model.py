@@ -52,8 +52,8 @@ class ServedModel:
         self.session = session
         self._executor = executor
         self._preparing = 0  # items between the door and the queue
-        self._labels = (manifest.name, manifest.version)
-        self._metrics = metrics
+        self._metrics = metrics.of(manifest.name, manifest.version)
+        self._metrics.provider(session.requested_provider, session.actual_provider)
         self.batcher = DynamicBatcher(
             manifest.name,
             self._run_batch,
@@ -65,8 +65,6 @@ class ServedModel:
             bucket_of=pipeline.bucket,
             observe=self._observe_batch,
         )
-        self._pending = metrics.pending.labels(*self._labels)
-        metrics.provider.labels(*self._labels, session.requested_provider, session.actual_provider).set(1)
 
     @property
     def name(self) -> str:
@@ -86,7 +84,7 @@ class ServedModel:
             ran = time.monotonic()
             answers = self._postprocess(rows, outputs, options)
         ended = time.monotonic()
-        self._observe_request(started, prepared, ran, ended)
+        self._observe_request(started, ran, ended)
         return Prediction(answers, _milliseconds(preprocess=prepared - started, infer=ran - prepared, total=ended - started))
 
     def warm_up(self) -> None:
@@ -108,7 +106,7 @@ class ServedModel:
                     f"the golden request answers {difference:.1e} away from what was recorded at export "
                     f"(tolerance {golden.atol:.0e}); export the model again"
                 )
-        self._metrics.model_ready.labels(*self._labels).set(1)
+        self._metrics.ready.set(1)
 
     async def _prepare(self, items: Sequence[Any], options: Any, deadline: float | None) -> list[list[Any]]:
         """Preprocess off the event loop, if the queue has room for what is being prepared as well."""
@@ -126,7 +124,7 @@ class ServedModel:
         for item in items:
             self.batcher.check_open()
             rows.append(self.pipeline.preprocess(item, options))
-        self._metrics.compute_s.labels(*self._labels, "preprocess").observe(time.monotonic() - started)
+        self._metrics.computed("preprocess", time.monotonic() - started)
         return rows
 
     def _run_batch(self, rows: list[Any]) -> list[Any]:
@@ -142,27 +140,23 @@ class ServedModel:
     @contextmanager
     def _counted(self) -> Iterator[None]:
         """Count the request as pending while it is here, and by its outcome when it leaves."""
-        self._pending.inc()
+        self._metrics.pending.inc()
         try:
             yield
         except BaseException as error:
-            self._metrics.failure.labels(*self._labels, _reason(error)).inc()
+            self._metrics.failed(_reason(error))
             raise
         else:
-            self._metrics.success.labels(*self._labels).inc()
+            self._metrics.success.inc()
         finally:
-            self._pending.dec()
+            self._metrics.pending.dec()
 
     def _observe_batch(self, timing: BatchTiming) -> None:
-        self._metrics.rows.labels(*self._labels).inc(timing.size)
-        self._metrics.batches.labels(*self._labels).inc()
-        self._metrics.batch_size.labels(*self._labels).observe(timing.size)
-        self._metrics.queue_s.labels(*self._labels).observe(timing.oldest_wait_s)
-        self._metrics.compute_s.labels(*self._labels, "infer").observe(timing.run_s)
+        self._metrics.batch(timing.size, timing.oldest_wait_s, timing.run_s)
 
-    def _observe_request(self, started: float, prepared: float, ran: float, ended: float) -> None:
-        self._metrics.compute_s.labels(*self._labels, "postprocess").observe(ended - ran)
-        self._metrics.request_s.labels(*self._labels).observe(ended - started)
+    def _observe_request(self, started: float, ran: float, ended: float) -> None:
+        self._metrics.computed("postprocess", ended - ran)
+        self._metrics.request_s.observe(ended - started)
 
 
 def _load_golden(path: Path) -> dict[str, NDArray[Any]]:
