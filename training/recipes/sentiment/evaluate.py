@@ -42,7 +42,7 @@ def main(run: Run[Config]) -> None:
     network = load_network(run)
     folder = run.directory / "export"
     graph = write_graph(run, network, folder)
-    session = open_session(folder / graph.file)
+    session = open_session(folder / graph.file, max(run.config.threads, 1))
     validation, test = load_split(run, "validation"), unseen(load_split(run, "test"), *seen_splits(run))
 
     def served(tensors: dict[str, NDArray[np.int64]]) -> Logits:

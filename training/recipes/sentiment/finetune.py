@@ -33,10 +33,11 @@ from training.recipes.sentiment.phrases import phrases
 from training.recipes.sentiment.tokenizer import UNKNOWN_ID
 
 FILE = "classifier.pt"
+BEST = "best.pt"
 
 
 def main(run: Run[Config], fabric: Fabric) -> None:
-    """Write `classifier.pt`; go on from it where there is one, also to more epochs than it had."""
+    """Write `classifier.pt`, and `best.pt` at the epoch with the least validation loss; go on from there, also to more epochs."""
     config = run.config.finetune
     saved = checkpoint.load(run.directory / FILE) or {}
     train, validation = load_split(run, "train"), load_split(run, "validation")
@@ -82,7 +83,10 @@ def main(run: Run[Config], fabric: Fabric) -> None:
         done = {"batch": number + 1, "epoch": epochs.index(epoch) + last_of_epoch}
         if last_of_epoch:
             total, batches, seconds = fabric.all_reduce(meter, reduce_op="mean").tolist()
-            log.write(done["epoch"] - 1, loss=total / batches, seconds=seconds, **evaluate(module, validation))
+            scores = evaluate(module, validation)
+            if fabric.is_global_zero and all(scores["validation_loss"] < row["validation_loss"] for row in log.rows()):
+                checkpoint.save(run.directory / BEST, {"module": module.state_dict(), "epoch": done["epoch"]})
+            log.write(done["epoch"] - 1, loss=total / batches, seconds=seconds, **scores)
             meter = torch.zeros(3)
         if last_of_epoch or (number + 1) % config.save_every == 0:
             pretrain.save(run, fabric, FILE, module=module, optimizer=optimizer, meter=meter.tolist(), **done)

@@ -44,8 +44,8 @@ def main(run: Run[Config]) -> None:
 
 
 def load_parts(run: Run[Config]) -> tuple[Classifier, tuple[np.ndarray, float]]:
-    """The fine-tuned classifier, and the linear part's weights and bias."""
-    state = checkpoint.load(run.directory / finetune.FILE)
+    """The classifier of the best epoch, and the linear part's weights and bias."""
+    state = checkpoint.load(run.directory / finetune.BEST)
     if state is None or not (run.directory / "wide.npz").is_file():
         raise DataError(f"{run.directory} holds no trained parts: run `axon-train sentiment train` with this preset first")
     classifier = finetune.build(run)
