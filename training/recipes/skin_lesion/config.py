@@ -42,6 +42,7 @@ class Config:
     ema_decay: float = 0.997  # of the averaged weights, which are the ones evaluated and shipped
     fast_gradients: bool = False  # quicker on a CPU, see depthwise.py
     soup_sizes: tuple[int, ...] = (1, 3, 6, 11)  # `evaluate` tries the average of this many best epochs, see selection.py
+    soup_runs: tuple[str, ...] = ()  # folders of other runs, from this run's folder, whose epochs are averaged with its own
     prior_shifts: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4)  # strengths that `evaluate` tries, see selection.py
     compare_views: bool = True  # `evaluate` also measures the answer averaged over eight views
     synthetic_lesions: int = 0  # > 0: no data set is needed, `prepare` draws this many lesions

@@ -113,7 +113,8 @@ def describe(
         sha256=source["sha256"],
         licence="CC-BY-NC-4.0" if real else "MIT",
     )
-    rows = RunLog(run.directory, quiet=True).rows()
+    folders = (run.directory / folder for folder in (".", *run.config.soup_runs))
+    trained_at = max(RunLog(folder, quiet=True).rows()[-1]["time"] for folder in folders)
     return ModelManifest(
         schema_version=1,
         name=run.recipe,
@@ -131,7 +132,7 @@ def describe(
         golden=recorded,
         metrics=metrics,
         measurements={key: evaluation[key] for key in MEASUREMENTS},
-        provenance=provenance.describe(run, (data,), trained_at=rows[-1]["time"], duration_s=chosen["duration_s"]),
+        provenance=provenance.describe(run, (data,), trained_at=trained_at, duration_s=chosen["duration_s"]),
         license=card.LICENSE if real else card.SYNTHETIC_LICENSE,
         intended_use=card.INTENDED_USE if real else "Tests.",
         limitations=card.LIMITATIONS if real else ("Synthetic data: the answers mean nothing.",),

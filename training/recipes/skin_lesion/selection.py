@@ -1,8 +1,9 @@
 """Which weights ship: the average of the epochs that do best together on validation lesions.
 
-Averages of the best n epochs of one run, for a few n, as in stochastic weight averaging (Izmailov et al. 2018,
-arXiv:1803.05407) and model soups (Wortsman et al. 2022, arXiv:2203.05482). One network comes out, as quick as any of
-its parts. Its biases are then shifted towards rare classes as far as validation lesions gain by it.
+Averages of the best n epochs, for a few n, as in stochastic weight averaging (Izmailov et al. 2018, arXiv:1803.05407);
+`soup_runs` adds the epochs of other runs that started from the same ImageNet weights, as in model soups (Wortsman et al.
+2022, arXiv:2203.05482). One network comes out, as quick as any of its parts. Its biases are then shifted a little towards
+rare classes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import torch
 from torch import Tensor
 
 from training.kit import checkpoint
-from training.kit.config import config_dict
 from training.kit.data import DataError
 from training.kit.run import Run
 from training.recipes.skin_lesion.config import Config
@@ -25,48 +25,62 @@ from training.recipes.skin_lesion.model import SkinLesionNet
 from training.recipes.skin_lesion.train import build, measure, predict, score
 
 Weights = dict[str, Tensor]
+NOISE = 0.005  # of the score on some 1,300 validation images, about half a standard error
 
 
 def choose_weights(run: Run[Config], lesions: SkinLesions) -> dict[str, Any]:
-    """Try the averages, and write what was chosen to `chosen.pt`: model, epochs, figures on validation."""
-    states = [checkpoint.load(path) for path in sorted((run.directory / "epochs").glob("*.pt"))]
-    ranked = sorted((state for state in states if state), key=lambda state: -state["measured"]["score"])
-    if not ranked:
-        raise DataError(f"{run.directory} holds no trained epoch; run `axon-train {run.recipe} train` first")
-    network, best, members = build(run.config), -math.inf, ranked[:1]
+    """Try the averages, and write what was chosen to `chosen.pt`: model, epochs of each run, figures on validation."""
+    runs = {folder: ranked_epochs(run.directory / folder, run.recipe) for folder in (".", *run.config.soup_runs)}
+    network, best, chosen_size = build(run.config), -math.inf, 1
     for size in run.config.soup_sizes:
-        network.load_state_dict(average([state["model"] for state in ranked[:size]]))
-        together = measure(network, lesions, "validation", run.config) if size > 1 else ranked[0]["measured"]
+        network.load_state_dict(average_best(runs, size))
+        together = measure(network, lesions, "validation", run.config)
         print(f"average of the best {size}: " + "  ".join(f"{name} {value:.4f}" for name, value in together.items()), flush=True)
         if together["score"] > best:
-            best, members = together["score"], ranked[:size]
-    network.load_state_dict(average([member["model"] for member in members]))
+            best, chosen_size = together["score"], size
+    network.load_state_dict(average_best(runs, chosen_size))
     shift, measured = shift_prior(network, lesions, run.config)
     chosen = {
         "model": network.state_dict(),
         "prior_shift": shift,
-        "epochs": sorted(member["epoch"] for member in members),
+        "averaged": [
+            {"epochs": sorted(state["epoch"] for state in states[:chosen_size]), "config": states[0]["config"]} for states in runs.values()
+        ],
         "measured": measured,
-        "duration_s": max(state["duration_s"] for state in states if state),
-        "config": config_dict(run.config),
+        "duration_s": sum(max(state["duration_s"] for state in states) for states in runs.values()),
     }
     checkpoint.save(chosen_path(run), chosen)
     return chosen
 
 
+def ranked_epochs(directory: Path, recipe: str) -> list[dict[str, Any]]:
+    """What a run kept of each epoch, the best on validation lesions first."""
+    states = [state for path in sorted((directory / "epochs").glob("*.pt")) if (state := checkpoint.load(path))]
+    if not states:
+        raise DataError(f"{directory} holds no trained epoch; run `axon-train {recipe} train` first")
+    return sorted(states, key=lambda state: -state["measured"]["score"])
+
+
+def average_best(runs: dict[str, list[dict[str, Any]]], size: int) -> Weights:
+    """The mean over the runs of the mean of each run's best epochs: every run counts the same."""
+    return average([average([state["model"] for state in states[:size]]) for states in runs.values()])
+
+
 @torch.no_grad()
 def shift_prior(network: SkinLesionNet, lesions: SkinLesions, config: Config) -> tuple[float, dict[str, float]]:
-    """Move the answers towards rare classes, by as much as scores best on validation: (strength, figures).
+    """Move the answers towards rare classes as far as validation clearly gains by it: (strength, figures).
 
     Logit adjustment (Menon et al. 2021, arXiv:2007.07314): strength times the log of each class's share of the training
-    images is taken from its bias. Recall of rare classes rises, and that of nevi falls a little.
+    images is taken from its bias. Recall of rare classes rises, calibration suffers, so the least strength within NOISE
+    of the best score is taken.
     """
     shares = np.bincount(lesions.labels[lesions.splits["train"]], minlength=len(LABELS)) / len(lesions.splits["train"])
     log_prior = torch.from_numpy(np.log(np.maximum(shares, 1e-6))).float()
     rows = lesions.splits["validation"]
     logits = torch.from_numpy(predict(network, lesions.pixels[config.image_size][rows]))
     figures = {strength: score(logits - strength * log_prior, lesions.labels[rows]) for strength in config.prior_shifts}
-    best = max(figures, key=lambda strength: figures[strength]["score"])
+    good_enough = max(measured["score"] for measured in figures.values()) - NOISE
+    best = min(strength for strength, measured in figures.items() if measured["score"] >= good_enough)
     network.classifier.bias -= best * log_prior
     return best, figures[best]
 
