@@ -65,6 +65,14 @@ class FinetuneConfig:
 
 
 @dataclass(frozen=True)
+class ShortTextsConfig:
+    phrases: int = 9_600  # sentences of phrases.py
+    spans_per_review: float = 0.2
+    short_per_review: int = 3  # batches of short texts to one of reviews
+    learning_rate: float = 4e-4
+
+
+@dataclass(frozen=True)
 class Config:
     seed: int = 1
     threads: int = 1
@@ -73,3 +81,4 @@ class Config:
     net: NetConfig = field(default_factory=NetConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    short_texts: ShortTextsConfig = field(default_factory=ShortTextsConfig)

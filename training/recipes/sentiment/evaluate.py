@@ -25,7 +25,7 @@ from training.recipes.sentiment.config import Config
 from training.recipes.sentiment.data import SPLITS, Split, load_split
 from training.recipes.sentiment.export import inputs, processor, write_graph
 from training.recipes.sentiment.mixing import load_network, load_parts
-from training.recipes.sentiment.network import SentimentNet
+from training.recipes.sentiment.network import SentimentNet, length_share
 from training.recipes.sentiment.probes import PROBES
 
 BATCH = 16
@@ -97,8 +97,10 @@ def accuracy_of_parts(run: Run[Config], network: SentimentNet, logits: Logits, t
     """What each part would score alone: the linear part is computed again, and taken out of the sum for the other."""
     _, (weights, bias) = load_parts(run)
     wide_logits = wide.presence(test, run.config.wide, len(network.embedding)) @ weights  # (n,)
-    deep_logits = logits[:, 1] - logits[:, 0] - network.bias - network.wide_weight * wide_logits  # times deep_weight
-    right = {"deep": deep_logits / network.deep_weight > 0, "wide": wide_logits + bias > 0}
+    share = length_share(torch.from_numpy(test.lengths)).numpy()  # (n,)
+    without = logits[:, 1] - logits[:, 0] - share * (network.wide_weight * wide_logits + network.bias)
+    deep_logits = without / (1 + share * (network.deep_weight - 1))
+    right = {"deep": deep_logits > 0, "wide": wide_logits + bias > 0}
     return {part: round(float((answers == (test.labels == 1)).mean()), 5) for part, answers in right.items()}
 
 

@@ -1,4 +1,4 @@
-"""Stage 3: how much each part counts. Fitted on validation reviews, which neither part has read: there both parts' logits
+"""Stage 4: how much each part counts. Fitted on validation reviews, which neither part has read: there both parts' logits
 are as uncertain as they will be in service, so the sum is calibrated and needs no further temperature."""
 
 from __future__ import annotations
@@ -7,16 +7,17 @@ import json
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
+import torch
+from scipy.optimize import minimize
 
 from training.kit import checkpoint
 from training.kit.data import DataError
 from training.kit.run import Run
-from training.recipes.sentiment import finetune, wide
+from training.recipes.sentiment import finetune, short_texts, wide
 from training.recipes.sentiment.config import Config
 from training.recipes.sentiment.data import load_split, load_tokenizer
 from training.recipes.sentiment.model import Classifier
-from training.recipes.sentiment.network import SentimentNet, Wide
+from training.recipes.sentiment.network import SentimentNet, Wide, length_share
 
 FILE = "mix.json"
 
@@ -29,23 +30,30 @@ def main(run: Run[Config]) -> None:
     weights, bias = linear
     size = load_tokenizer(run).get_vocab_size()
     wide_logits = wide.presence(validation, run.config.wide, size) @ weights + bias
-    parts = np.stack([deep_logits, wide_logits], axis=1)  # (n, 2)
-    model = LogisticRegression(C=1e6).fit(parts, validation.labels)
-    deep_weight, wide_weight = (float(value) for value in model.coef_[0])
-    mix = {"deep": deep_weight, "wide": wide_weight, "bias": float(model.intercept_[0]) + wide_weight * bias}
-    right = {
-        "deep": deep_logits > 0,
-        "wide": wide_logits > 0,
-        "both": model.predict(parts) == 1,
-    }
+    share = length_share(torch.from_numpy(validation.lengths)).numpy()  # (n,)
+    mix = fit(deep_logits, wide_logits - bias, share, validation.labels)
+    both = deep_logits + share * ((mix["deep"] - 1) * deep_logits + mix["wide"] * (wide_logits - bias) + mix["bias"])
+    right = {"deep": deep_logits > 0, "wide": wide_logits > 0, "both": both > 0}
     accuracy = {name: float((answers == (validation.labels == 1)).mean()) for name, answers in right.items()}
     (run.directory / FILE).write_text(json.dumps({"weights": mix, "validation_accuracy": accuracy}, indent=1) + "\n")
     print("mix: " + "  ".join(f"{name} {value:.4f}" for name, value in {**mix, **accuracy}.items()), flush=True)
 
 
+def fit(deep: np.ndarray, linear: np.ndarray, share: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """The weights with the least negative log-likelihood of `network.SentimentNet`'s sum; every array is (n,)."""
+    parts = np.stack([deep, linear, np.ones_like(deep)], axis=1) * share[:, None]  # (n, 3)
+    sign = np.where(labels == 1, 1.0, -1.0)
+
+    def loss(weights: np.ndarray) -> float:
+        return float(np.logaddexp(0, -sign * (deep + parts @ (weights - [1, 0, 0]))).mean())
+
+    found = minimize(loss, x0=[0.5, 0.5, 0.0], method="BFGS")
+    return dict(zip(("deep", "wide", "bias"), map(float, found.x), strict=True))
+
+
 def load_parts(run: Run[Config]) -> tuple[Classifier, tuple[np.ndarray, float]]:
-    """The classifier of the best epoch, and the linear part's weights and bias."""
-    state = checkpoint.load(run.directory / finetune.BEST)
+    """The trained classifier, and the linear part's weights and bias."""
+    state = checkpoint.load(run.directory / short_texts.FILE)
     if state is None or not (run.directory / "wide.npz").is_file():
         raise DataError(f"{run.directory} holds no trained parts: run `axon-train sentiment train` with this preset first")
     classifier = finetune.build(run)

@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from training.recipes.sentiment import wide
 from training.recipes.sentiment.model import Classifier
 
+SHORT_TOKENS = 30
+
 
 class Wide(nn.Module):
     """Logit of a linear model on which words and n-grams a review holds; how often it holds them does not matter."""
@@ -47,7 +49,11 @@ class Wide(nn.Module):
 
 
 class SentimentNet(nn.Module):
-    """Ids to the logits of (negative, positive), calibrated: the weights of the parts are fitted on validation reviews."""
+    """Ids to the logits of (negative, positive), calibrated: the weights of the parts are fitted on validation reviews.
+
+    They hold for a long text. The shorter a text, the more the deep part speaks alone: it was taught short texts, and
+    the linear part's bias makes up for a drift that only hundreds of words add up to.
+    """
 
     def __init__(self, deep: Classifier, linear: Wide, deep_weight: float, wide_weight: float, bias: float) -> None:
         super().__init__()
@@ -59,8 +65,15 @@ class SentimentNet(nn.Module):
 
     def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         deep = self.deep.classify(self.embedding[input_ids].float(), lengths)  # (B, T) -> (B, T, E) -> (B,)
-        logit = self.deep_weight * deep + self.wide_weight * self.wide(input_ids, lengths) + self.bias
+        share = length_share(lengths)  # (B,)
+        mixed = (self.deep_weight - 1) * deep + self.wide_weight * self.wide(input_ids, lengths) + self.bias  # (B,)
+        logit = deep + share * mixed
         return torch.stack([-logit / 2, logit / 2], dim=1)  # (B,) -> (B, 2)
+
+
+def length_share(lengths: Tensor) -> Tensor:
+    """How much a text of that many tokens is like a review, from 0 to 1: one half at SHORT_TOKENS."""
+    return lengths / (lengths + SHORT_TOKENS)
 
 
 def first_occurrences(values: Tensor, lengths: Tensor) -> Tensor:

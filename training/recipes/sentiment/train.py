@@ -1,4 +1,4 @@
-"""Train in three stages: the linear part (seconds), the language model (most of the time), the classifier."""
+"""Train in stages: the linear part (seconds), the language model (most of the time), the classifier, short texts, the mix."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from training.kit.processes import launch_fabric
 from training.kit.run import Run
-from training.recipes.sentiment import finetune, mixing, pretrain, wide
+from training.recipes.sentiment import finetune, mixing, pretrain, short_texts, wide
 from training.recipes.sentiment.config import Config
 from training.recipes.sentiment.data import load_split, load_tokenizer, prepare
 
@@ -22,6 +22,8 @@ def main(run: Run[Config]) -> None:
         teacher = file["teacher"]
     pretrain.main(run, fabric, teacher)
     finetune.main(run, fabric)
+    fabric.barrier()
+    short_texts.main(run, fabric)
     if fabric.is_global_zero:
         mixing.main(run)
     fabric.barrier()
