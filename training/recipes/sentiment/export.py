@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -42,6 +43,7 @@ def main(run: Run[Config]) -> None:
     if not path.is_file():
         raise DataError(f"{path} is missing: run `axon-train {run.recipe} evaluate` with this preset first")
     evaluation = json.loads(path.read_text())
+    torch.set_num_threads(max(run.config.threads, 1))  # as it was trained: the manifest names it
     folder = run.models / run.recipe / VERSION
     graph = write_graph(run, load_network(run), folder)
     if graph.sha256 != evaluation["graph_sha256"]:
