@@ -24,7 +24,7 @@ def describe(run: Run[Any], data: tuple[DataSource, ...], trained_at: float, dur
     return Provenance(
         recipe=run.recipe,
         preset=run.preset,
-        commit=commit(),
+        commit=commit(run.recipe),
         config=config_dict(run.config),
         data=data,
         trained_at=datetime.fromtimestamp(int(trained_at), UTC),
@@ -34,17 +34,20 @@ def describe(run: Run[Any], data: tuple[DataSource, ...], trained_at: float, dur
     )
 
 
-def commit() -> str:
-    """The checked-out commit, `-dirty` where the recipes differ from it; `unknown` outside a git checkout."""
-    folder = Path(__file__).parents[1]
+def commit(recipe: str) -> str:
+    """The checked-out commit, `-dirty` where the kit or the recipe differ from it; `unknown` outside a git checkout."""
+    training = Path(__file__).parents[1]
+    own = [str(training / "kit"), str(training / "nets"), str(training / "recipes" / recipe.replace("-", "_"))]
     try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no", "."], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout
+        head = _git(training, "rev-parse", "HEAD").strip()
+        changed = _git(training, "status", "--porcelain", "--untracked-files=no", "--", *own)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{head}-dirty" if changed.strip() else head
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
 def hardware() -> str:
