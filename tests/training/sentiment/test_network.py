@@ -10,13 +10,15 @@ pytest.importorskip("torch")
 import torch
 from torch.nn import functional as F
 
-from training.recipes.sentiment import wide
+from training.recipes.sentiment import mixing, wide
 from training.recipes.sentiment.batches import chunks, groups, pad
 from training.recipes.sentiment.config import WideConfig
 from training.recipes.sentiment.data import Split
+from training.recipes.sentiment.finetune import Epoch
 from training.recipes.sentiment.losses import NegativeSampler, adversarial_shift, sampled_softmax
 from training.recipes.sentiment.model import pool
-from training.recipes.sentiment.network import Wide, first_occurrences
+from training.recipes.sentiment.network import SHORT_TOKENS, Wide, first_occurrences, length_share
+from training.recipes.sentiment.short_texts import interleave
 
 VOCABULARY = 50
 
@@ -114,3 +116,27 @@ def test_chunks_give_every_word_but_the_first_as_a_target_once() -> None:
     parts = list(chunks(input_ids, 4))
     assert torch.cat([targets for _, targets in parts], dim=1).tolist() == [list(range(1, 11))]
     assert torch.cat([inputs for inputs, _ in parts], dim=1).tolist() == [list(range(10))]
+
+
+def test_the_fit_finds_the_weights_that_made_the_labels() -> None:
+    draw = np.random.default_rng(0)
+    deep, linear = draw.normal(scale=3, size=(2, 20_000))
+    share = draw.uniform(0.1, 1, 20_000)
+    logit = deep + share * ((0.4 - 1) * deep + 0.7 * linear + 0.5)
+    labels = (draw.random(20_000) < 1 / (1 + np.exp(-logit))).astype(np.int64)
+    assert mixing.fit(deep, linear, share, labels) == pytest.approx({"deep": 0.4, "wide": 0.7, "bias": 0.5}, abs=0.1)
+
+
+def test_a_short_text_is_less_like_a_review() -> None:
+    shares = length_share(torch.tensor([1, SHORT_TOKENS, 10_000]))
+    assert shares[0] < 0.05
+    assert shares[1] == 0.5
+    assert shares[2] > 0.99
+
+
+def test_one_batch_of_reviews_follows_three_of_short_texts() -> None:
+    lengths = [5] * 8 + [90] * 4
+    sequences = [np.ones(length, dtype=np.int64) for length in lengths]
+    epoch = Epoch(sequences, np.zeros(12, dtype=np.float32), [np.array([index]) for index in range(12)])
+    plan = interleave(epoch, longest_span=48, short_per_review=3)
+    assert [lengths[group[0]] for group in plan] == [5, 5, 5, 90, 5, 5, 5, 90, 5, 5]
