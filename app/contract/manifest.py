@@ -14,7 +14,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from app.contract.classification import Target
 from app.contract.images import ImageProcessor
-from app.contract.text import TextProcessor
+from app.contract.text import CharacterProcessor, TextProcessor
 from app.errors import ModelRejected
 
 SCHEMA_VERSION = 1
@@ -130,7 +130,7 @@ class ModelManifest(_Frozen):
     title: str
     description: str
     graphs: dict[str, Graph] = Field(min_length=1)  # by role; a model with one graph calls it "model"
-    processor: Annotated[ImageProcessor | TextProcessor, Field(discriminator="type")]
+    processor: Annotated[ImageProcessor | TextProcessor | CharacterProcessor, Field(discriminator="type")]
     labels: tuple[Label, ...] = ()
     temperature: float = Field(default=1.0, gt=0)
     targets: tuple[Target, ...] = ()
@@ -159,11 +159,13 @@ class ModelManifest(_Frozen):
         return self
 
     @model_validator(mode="after")
-    def _labels_are_as_many_as_logits(self) -> Self:
+    def _logits_are_as_many_as_their_names(self) -> Self:
         outputs = [spec for graph in self.graphs.values() for spec in graph.outputs if spec.name == "logits"]
         for spec in outputs:
             if self.labels and spec.shape[-1:] != (len(self.labels),):
                 raise ValueError(f"{len(self.labels)} labels, but logits of shape {list(spec.shape)}")
+            if isinstance(self.processor, CharacterProcessor) and spec.shape[-1:] != (len(self.processor.characters),):
+                raise ValueError(f"{len(self.processor.characters)} characters, but logits of shape {list(spec.shape)}")
         return self
 
     def save(self, directory: Path) -> Path:

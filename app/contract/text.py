@@ -1,10 +1,12 @@
 """Text to token ids: the one path that training, evaluation and serving all take.
 
-Letters: T tokens of one text, B texts of a batch.
+Letters: T tokens of one text, B texts of a batch, V tokens of a vocabulary.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -15,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tokenizers import Tokenizer
 
 from app.errors import InvalidOption
+
+NAMED_AT_MOST = 8  # characters in an error's message
 
 
 class TextProcessor(BaseModel):
@@ -92,6 +96,51 @@ class WordTokenizer:
         return int(token_id)
 
 
+class CharacterProcessor(BaseModel):
+    """The alphabet of a character model, stored whole in its manifest: a character's id is its index."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["characters"] = "characters"
+    characters: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        twice = sorted(character for character, count in Counter(self.characters).items() if count > 1)
+        if twice:
+            raise ValueError(f"characters must be distinct; more than once: {_named(twice)}")
+        return self
+
+    def load(self) -> CharTokenizer:
+        return CharTokenizer(self.characters)
+
+
+class CharTokenizer:
+    """One id a character, there and back. A character is a Unicode code point; nothing is normalised."""
+
+    def __init__(self, characters: str) -> None:
+        self.characters = characters  # (V,)
+        self._ids = {character: index for index, character in enumerate(characters)}
+
+    @property
+    def vocabulary_size(self) -> int:
+        return len(self.characters)
+
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """Ids of a text, (T,). Raises InvalidOption that names the characters which are not in the alphabet."""
+        try:
+            return np.array([self._ids[character] for character in text], dtype=np.int64)
+        except KeyError:
+            raise InvalidOption(f"characters that this model does not know: {_named(self.unknown(text))}", param="prompt") from None
+
+    def unknown(self, text: str) -> list[str]:
+        """The distinct characters that are not in the alphabet, in the order in which they come."""
+        return [character for character in dict.fromkeys(text) if character not in self._ids]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return "".join(self.characters[index] for index in ids)
+
+
 def pad(sequences: list[NDArray[np.int64]], pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Sequences of any length to (input_ids (B, T), lengths (B,)), padded on the right."""
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
@@ -99,6 +148,12 @@ def pad(sequences: list[NDArray[np.int64]], pad_id: int) -> tuple[NDArray[np.int
     for row, sequence in zip(input_ids, sequences, strict=True):
         row[: len(sequence)] = sequence
     return input_ids, lengths
+
+
+def _named(characters: Sequence[str]) -> str:
+    """The first eight, escaped where they cannot be printed: 'é', '\\u200b' and 3 more."""
+    more = f" and {len(characters) - NAMED_AT_MOST} more" if len(characters) > NAMED_AT_MOST else ""
+    return ", ".join(repr(character) for character in characters[:NAMED_AT_MOST]) + more
 
 
 def _is_unicode(text: str) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.contract.manifest import ModelManifest, load_manifest
+from app.contract.text import CharacterProcessor
 from app.errors import ModelRejected
 from tests.model_repository import edit_manifest, write_colour_model, write_word_model
 
@@ -87,6 +88,15 @@ def test_a_manifest_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path,
         load_manifest(folder)
     assert says in str(caught.value)
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_character_model_names_as_many_characters_as_it_has_logits(tmp_path: Path) -> None:
+    folder = write_colour_model(tmp_path, labels=[], targets=[], default_target=None)  # logits of shape (B, 3)
+    edit_manifest(folder, lambda fields: fields.update(processor={"type": "characters", "characters": "\nab"}))
+    assert load_manifest(folder).processor == CharacterProcessor(characters="\nab")
+    edit_manifest(folder, lambda fields: fields["processor"].update(characters="\nabc"))
+    with pytest.raises(ModelRejected, match="4 characters, but logits of shape"):
+        load_manifest(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"null", b'{"schema_version": NaN}'])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from app.contract.text import TextProcessor, WordTokenizer, pad
+from app.contract.text import CharacterProcessor, TextProcessor, WordTokenizer, pad
 from app.errors import InvalidOption
 from tests.model_repository import WORDS, write_tokenizer
 
@@ -113,3 +113,50 @@ def test_padding_goes_to_the_right_and_lengths_remember() -> None:
     assert input_ids.tolist() == [[4, 5, 0], [6, 0, 0], [7, 8, 9]]
     assert lengths.tolist() == [2, 1, 3]
     assert input_ids.dtype == lengths.dtype == np.int64
+
+
+def test_a_character_is_its_place_in_the_alphabet() -> None:
+    tokenizer = CharacterProcessor(characters="\n abc").load()
+    ids = tokenizer.encode("cab\na")
+    assert ids.tolist() == [4, 2, 3, 0, 2]
+    assert ids.dtype == np.int64
+    assert tokenizer.vocabulary_size == 5
+
+
+def test_characters_come_back_as_they_went_in() -> None:
+    text = "\n\u00e9e\u0301\U0001f600 "  # an accent apart stays apart, a character beyond 16 bits is one
+    tokenizer = CharacterProcessor(characters=text).load()
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert tokenizer.encode("\U0001f600").shape == (1,)
+
+
+def test_no_character_is_no_id() -> None:
+    ids = CharacterProcessor(characters="ab").load().encode("")
+    assert (ids.shape, ids.dtype) == ((0,), np.int64)
+
+
+def test_the_alphabet_keeps_its_order() -> None:
+    assert CharacterProcessor(characters="ba").load().encode("ab").tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("abAb\u00e9aA", "'A', '\u00e9'"),
+        ("\u200b", "'\\u200b'"),
+        ("\ud800", "'\\ud800'"),
+        ("01234567", "'0', '1', '2', '3', '4', '5', '6', '7'"),
+        ("0123456789" * 9, "'0', '1', '2', '3', '4', '5', '6', '7' and 2 more"),
+    ],
+)
+def test_characters_outside_the_alphabet_are_named_once_each_and_at_most_eight(text: str, named: str) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        CharacterProcessor(characters="ab").load().encode(text)
+    assert caught.value.message == f"characters that this model does not know: {named}"
+    assert caught.value.param == "prompt"
+
+
+@pytest.mark.parametrize(("characters", "says"), [("abcb", "more than once: 'b'"), ("", "at least 1 character")])
+def test_an_alphabet_without_order_is_refused(characters: str, says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        CharacterProcessor(characters=characters)
