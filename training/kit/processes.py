@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
 
 
-def launch_fabric(threads: int = 0) -> Fabric:
-    """A launched Fabric. Under `torchrun` each of its processes joins; `threads` > 0 bounds a process's CPU threads."""
+def launch_fabric(threads: int = 0, precision: Literal["32-true", "bf16-mixed"] = "32-true") -> Fabric:
+    """A launched Fabric. Under `torchrun` each of its processes joins; `threads` > 0 bounds a process's CPU threads.
+
+    `bf16-mixed` keeps weights in float32 and multiplies in bfloat16: twice as fast on a GPU, and on a CPU that has AVX512-BF16.
+    """
     if threads > 0:
         torch.set_num_threads(threads)
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by torchrun, as is WORLD_SIZE
     nodes = int(os.environ.get("WORLD_SIZE", "1")) // local
     distributed = local * nodes > 1
-    fabric = Fabric(accelerator="auto", devices=local, num_nodes=nodes, strategy="ddp" if distributed else "auto")
+    fabric = Fabric(accelerator="auto", devices=local, num_nodes=nodes, strategy="ddp" if distributed else "auto", precision=precision)
     fabric.launch()
     return fabric

@@ -13,10 +13,11 @@ from training.recipes.skin_lesion.archive import Record
 from training.recipes.skin_lesion.augmentation import augment, dihedral, mix
 from training.recipes.skin_lesion.config import Augmentation, Config
 from training.recipes.skin_lesion.data import LABELS
+from training.recipes.skin_lesion.epochs import average
 from training.recipes.skin_lesion.figures import InsaneFigure, age_group, check_sane, decision_curve
 from training.recipes.skin_lesion.model import SkinLesionNet, load_imagenet
-from training.recipes.skin_lesion.selection import average
 from training.recipes.skin_lesion.targets import QUESTIONS, Scored, build_target
+from training.recipes.skin_lesion.teachers import teach
 from training.recipes.skin_lesion.train import optimizer_for, set_learning_rate
 
 STILL = Augmentation(affine_probability=0, brightness=0, contrast=0, saturation=0, tint=0, mixup_probability=0)
@@ -117,6 +118,16 @@ def test_a_soup_is_the_mean_of_its_parts() -> None:
     soup = average([{"w": torch.tensor([1.0]), "n": torch.tensor(3)}, {"w": torch.tensor([3.0]), "n": torch.tensor(5)}])
     assert soup["w"].item() == 2
     assert soup["n"].item() == 3
+
+
+def test_teachers_move_a_target_by_their_weight_and_none_leaves_it() -> None:
+    labels, images = torch.eye(len(LABELS))[:2], torch.zeros(2, 3, 8, 8)
+    sure = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, len(LABELS)))
+    torch.nn.init.zeros_(sure[1].weight)
+    sure[1].bias.data = torch.tensor([50.0] + [0.0] * 6)  # always certain of the first class
+    moved = teach(torch.nn.ModuleList([sure]), images, labels, 0.7)
+    torch.testing.assert_close(moved[1], torch.tensor([0.7, 0.3, 0, 0, 0, 0, 0]))
+    assert teach(torch.nn.ModuleList(), images, labels, 0.7) is labels
 
 
 def separable(count: int, seed: int) -> Scored:

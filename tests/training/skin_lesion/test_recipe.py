@@ -19,6 +19,7 @@ import torch
 from app.contract.classification import softmax
 from app.contract.manifest import load_manifest
 from tests.training.skin_lesion.conftest import MakeRun
+from training.kit.processes import launch_fabric
 from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.recipes.skin_lesion import train
@@ -27,6 +28,7 @@ from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS, load
 from training.recipes.skin_lesion.evaluate import pixels_of, predict_views
 from training.recipes.skin_lesion.selection import load_chosen
+from training.recipes.skin_lesion.teachers import load_teachers
 
 ROOT = Path(__file__).parents[3]
 
@@ -144,6 +146,30 @@ def test_another_seed_gives_another_run(finished_run: Run[Config], make_run: Mak
     lesions = load(finished_run)
     seeded = dataclasses.replace(finished_run.config, seed=2)
     assert not np.array_equal(train.draw_batches(lesions, finished_run.config, 0, 4), train.draw_batches(lesions, seeded, 0, 4))
+
+
+def test_a_student_starts_as_its_first_teacher(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path, f"teachers=['{finished_run.directory}']")
+    (teacher,) = teachers = load_teachers(run)
+    student = train.start(run.config, teachers, launch_fabric())
+    for name, tensor in teacher.state_dict().items():
+        torch.testing.assert_close(student.state_dict()[name], tensor)
+
+
+def test_a_student_that_only_listens_reaches_the_entropy_of_its_teacher(
+    finished_run: Run[Config], make_run: MakeRun, tmp_path: Path
+) -> None:
+    """It starts as the teacher, so with a rate of zero its loss is the cross-entropy of the teacher with itself."""
+    still = ("dropout=0.0", "fixed_statistics=true", "learning_rate=0.0", "head_learning_rate=0.0", "epochs=1", "teaching_weight=1.0")
+    run = make_run(tmp_path, f"teachers=['{finished_run.directory}']", *still)
+    train.main(run)
+    (teacher,) = load_teachers(run)
+    lesions, entropies = load(run), []
+    for step, rows in enumerate(train.draw_batches(lesions, run.config, 0, len(lesions.splits["train"]) // run.config.batch_size)):
+        images, _ = train.load_batch(lesions, run.config, 0, step, rows)
+        with torch.no_grad():
+            entropies.append(torch.distributions.Categorical(logits=teacher(images)).entropy().mean().item())
+    assert _losses(run) == pytest.approx([np.mean(entropies)], rel=1e-3)
 
 
 def test_evaluation_writes_its_plots(finished_run: Run[Config]) -> None:

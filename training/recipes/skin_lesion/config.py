@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """What a training image goes through, after one of the eight turns and flips of a square."""
 
-    affine_probability: float = 0.5  # share of images that are also turned, zoomed and shifted a little
-    rotation_degrees: float = 30.0
+    affine_probability: float = 0.7  # share of images that are also turned, zoomed and shifted a little
+    rotation_degrees: float = 180.0
     zoom: float = 0.1  # 0.1: between 90 % and 110 %; more and training and test see different scales
     shift: float = 0.06  # of the side
     brightness: float = 0.15
@@ -29,20 +30,22 @@ class Config:
     small_epochs: int = 0
     epochs: int = 20
     batch_size: int = 32  # of all processes together
-    frozen_blocks: int = 3  # of 16, see SkinLesionNet
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    frozen_blocks: int = 0  # of 16, see SkinLesionNet
     fixed_statistics: bool = False  # batch normalisation keeps its ImageNet statistics, so that a batch may be split over CPU processes
     dropout: float = 0.3
     drop_path: float = 0.1
     learning_rate: float = 6e-4
     head_learning_rate: float = 3e-3
-    weight_decay: float = 0.03
+    weight_decay: float = 0.05
     warmup_share: float = 0.1  # of all steps
     label_smoothing: float = 0.05
     class_power: float = 0.5  # a class of n images is drawn in proportion to n ** class_power
     ema_decay: float = 0.997  # of the averaged weights, which are the ones evaluated and shipped
     fast_gradients: bool = False  # quicker on a CPU, see depthwise.py
     soup_sizes: tuple[int, ...] = (1, 3, 6, 11)  # `evaluate` tries the average of this many best epochs, see selection.py
-    soup_runs: tuple[str, ...] = ()  # folders of other runs, from this run's folder, whose epochs are averaged with its own
+    teachers: tuple[str, ...] = ()  # folders of finished runs, from this run's folder, whose answers it learns; it starts as the first
+    teaching_weight: float = 0.7  # of the teachers' answer in a target, beside the label
     prior_shifts: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4)  # strengths that `evaluate` tries, see selection.py
     compare_views: bool = True  # `evaluate` also measures the answer averaged over eight views
     synthetic_lesions: int = 0  # > 0: no data set is needed, `prepare` draws this many lesions

@@ -57,4 +57,5 @@ def _weight_gradient(x: Tensor, grad: Tensor, side: int, stride: int) -> Tensor:
 @cache
 def _compiled() -> Callable[[Tensor, Tensor, int, int], Tensor]:
     """Compiled at the first use: bringing up the compiler takes seconds that only training should pay."""
+    torch._dynamo.config.recompile_limit = 64  # one for each layer and size; beyond the default of 8 it would quietly run uncompiled
     return torch.compile(_weight_gradient, dynamic=False)

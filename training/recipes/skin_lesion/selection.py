@@ -1,9 +1,7 @@
 """Which weights ship: the average of the epochs that do best together on validation lesions.
 
-Averages of the best n epochs, for a few n, as in stochastic weight averaging (Izmailov et al. 2018, arXiv:1803.05407);
-`soup_runs` adds the epochs of other runs that started from the same ImageNet weights, as in model soups (Wortsman et al.
-2022, arXiv:2203.05482). One network comes out, as quick as any of its parts. Its biases are then shifted a little towards
-rare classes.
+Averages of the best n epochs, for a few n, as in stochastic weight averaging (Izmailov et al. 2018, arXiv:1803.05407).
+One network comes out, as quick as any of its parts. Its biases are then shifted a little towards rare classes.
 """
 
 from __future__ import annotations
@@ -14,56 +12,40 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from training.kit import checkpoint
 from training.kit.data import DataError
 from training.kit.run import Run
 from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS, SkinLesions
-from training.recipes.skin_lesion.model import SkinLesionNet
-from training.recipes.skin_lesion.train import build, measure, predict, score
+from training.recipes.skin_lesion.epochs import average_best, ranked_epochs
+from training.recipes.skin_lesion.model import SkinLesionNet, build
+from training.recipes.skin_lesion.train import measure, predict, score
 
-Weights = dict[str, Tensor]
 NOISE = 0.005  # of the score on some 1,300 validation images, about half a standard error
 
 
 def choose_weights(run: Run[Config], lesions: SkinLesions) -> dict[str, Any]:
-    """Try the averages, and write what was chosen to `chosen.pt`: model, epochs of each run, figures on validation."""
-    runs = {folder: ranked_epochs(run.directory / folder, run.recipe) for folder in (".", *run.config.soup_runs)}
+    """Try the averages, and write what was chosen to `chosen.pt`: model, epochs, figures on validation."""
+    epochs = ranked_epochs(run.directory, run.recipe)
     network, best, chosen_size = build(run.config), -math.inf, 1
     for size in run.config.soup_sizes:
-        network.load_state_dict(average_best(runs, size))
+        network.load_state_dict(average_best(epochs, size))
         together = measure(network, lesions, "validation", run.config)
         print(f"average of the best {size}: " + "  ".join(f"{name} {value:.4f}" for name, value in together.items()), flush=True)
         if together["score"] > best:
             best, chosen_size = together["score"], size
-    network.load_state_dict(average_best(runs, chosen_size))
+    network.load_state_dict(average_best(epochs, chosen_size))
     shift, measured = shift_prior(network, lesions, run.config)
     chosen = {
         "model": network.state_dict(),
         "prior_shift": shift,
-        "averaged": [
-            {"epochs": sorted(state["epoch"] for state in states[:chosen_size]), "config": states[0]["config"]} for states in runs.values()
-        ],
+        "averaged_epochs": sorted(state["epoch"] for state in epochs[:chosen_size]),
         "measured": measured,
-        "duration_s": sum(max(state["duration_s"] for state in states) for states in runs.values()),
+        "duration_s": max(state["duration_s"] for state in epochs),
     }
     checkpoint.save(chosen_path(run), chosen)
     return chosen
-
-
-def ranked_epochs(directory: Path, recipe: str) -> list[dict[str, Any]]:
-    """What a run kept of each epoch, the best on validation lesions first."""
-    states = [state for path in sorted((directory / "epochs").glob("*.pt")) if (state := checkpoint.load(path))]
-    if not states:
-        raise DataError(f"{directory} holds no trained epoch; run `axon-train {recipe} train` first")
-    return sorted(states, key=lambda state: -state["measured"]["score"])
-
-
-def average_best(runs: dict[str, list[dict[str, Any]]], size: int) -> Weights:
-    """The mean over the runs of the mean of each run's best epochs: every run counts the same."""
-    return average([average([state["model"] for state in states[:size]]) for states in runs.values()])
 
 
 @torch.no_grad()
@@ -83,14 +65,6 @@ def shift_prior(network: SkinLesionNet, lesions: SkinLesions, config: Config) ->
     best = min(strength for strength, measured in figures.items() if measured["score"] >= good_enough)
     network.classifier.bias -= best * log_prior
     return best, figures[best]
-
-
-def average(weights: list[Weights]) -> Weights:
-    """The mean of each tensor; counters are taken from the first."""
-    return {
-        name: torch.stack([part[name] for part in weights]).mean(0) if first.is_floating_point() else first
-        for name, first in weights[0].items()
-    }
 
 
 def chosen_path(run: Run[Config]) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,39 +28,36 @@ from training.kit.run_log import RunLog
 from training.recipes.skin_lesion.augmentation import augment, mix
 from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS, SkinLesions, load
-from training.recipes.skin_lesion.model import SkinLesionNet, load_imagenet
+from training.recipes.skin_lesion.model import SkinLesionNet, build, load_imagenet
+from training.recipes.skin_lesion.teachers import load_teachers, teach
 
 
 def main(run: Run[Config]) -> None:
-    config, fabric = run.config, launch_fabric()
+    config, fabric = run.config, launch_fabric(precision=run.config.precision)
     if fabric.global_rank == 0:
         load(run)  # prepares what is missing, once
     fabric.barrier()
     lesions = load(run)
     torch.manual_seed(config.seed)
-    network = build(config)
-    load_imagenet(network)
-    if config.fast_gradients:
-        network.use_fast_gradients()
-    if fabric.world_size > 1 and fabric.device.type == "cuda":  # there is none for the CPU: see Config.fixed_statistics
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    network = network.to(memory_format=torch.channels_last)
+    teachers = load_teachers(run).to(fabric.device)
+    network = start(config, teachers, fabric)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True).to(fabric.device)
     model, optimizer = fabric.setup(network, optimizer_for(network, config))
-    start, best, duration_s = resume(run, network, average, optimizer)
-    run_log = RunLog(run.directory, resume_epoch=start, quiet=fabric.global_rank > 0)
+    first, best, duration_s = resume(run, network, average, optimizer)
+    run_log = RunLog(run.directory, resume_epoch=first, quiet=fabric.global_rank > 0)
     steps = len(lesions.splits["train"]) // config.batch_size
-    for epoch in range(start, config.epochs):
+    for epoch in range(first, config.epochs):
         began, losses = time.perf_counter(), []
         torch.manual_seed(hash((config.seed, epoch, fabric.global_rank)))  # dropout and drop path
         batches = draw_batches(lesions, config, epoch, steps)
         model.train()
         for step, rows in enumerate(tqdm(batches, desc=f"epoch {epoch}", unit="batch", disable=fabric.global_rank > 0, mininterval=5)):
             set_learning_rate(optimizer, config, (epoch * steps + step) / (config.epochs * steps))
-            images, targets = load_batch(lesions, config, epoch, step, rows)
             mine = slice(fabric.global_rank * len(rows) // fabric.world_size, (fabric.global_rank + 1) * len(rows) // fabric.world_size)
-            logits = model(images[mine].to(fabric.device))  # (B, K)
-            loss = F.cross_entropy(logits, targets[mine].to(fabric.device))
+            images, targets = (part[mine].to(fabric.device) for part in load_batch(lesions, config, epoch, step, rows))
+            with fabric.autocast():
+                targets = teach(teachers, images, targets, config.teaching_weight)
+            loss = F.cross_entropy(model(images), targets)  # (B, K) twice
             optimizer.zero_grad(set_to_none=True)
             fabric.backward(loss)
             optimizer.step()
@@ -74,8 +72,18 @@ def main(run: Run[Config]) -> None:
         fabric.barrier()
 
 
-def build(config: Config) -> SkinLesionNet:
-    return SkinLesionNet(len(LABELS), config.frozen_blocks, config.dropout, config.drop_path, config.fixed_statistics)
+def start(config: Config, teachers: nn.ModuleList, fabric: Fabric) -> nn.Module:
+    """The network before its first step: the first teacher's weights, or ImageNet's where there is no teacher."""
+    network = build(config)
+    if len(teachers):
+        network.load_state_dict(teachers[0].state_dict())
+    else:
+        load_imagenet(network)
+    if config.fast_gradients:
+        network.use_fast_gradients()
+    if fabric.world_size > 1 and fabric.device.type == "cuda":  # there is none for the CPU: see Config.fixed_statistics
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return network.to(memory_format=torch.channels_last)
 
 
 def optimizer_for(network: SkinLesionNet, config: Config) -> torch.optim.AdamW:
