@@ -1,0 +1,1 @@
+"""A character-level language model: an LSTM that goes on with a text, one character at a time."""
