@@ -19,8 +19,8 @@ from app.api.state import State
 from app.observability import RequestContext
 from app.runtime.cores import available_cores
 from app.runtime.metrics import ServingMetrics
-from app.runtime.pipeline import Limits
-from app.runtime.repository import ModelRepository, RuntimeOptions
+from app.runtime.options import GenerationOptions, Limits, RuntimeOptions
+from app.runtime.repository import ModelRepository
 from app.settings import Settings
 
 DESCRIPTION = """Trained models over REST: each operation below has an example that works from **Try it out**.
@@ -60,14 +60,22 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def make_repository(settings: Settings, executor: ThreadPoolExecutor, cores: int, serving_metrics: ServingMetrics) -> ModelRepository:
-    """One budget of cores for all models: on a CPU as many single-threaded runs at once, on a GPU one run at a time."""
+    """One budget of cores for all models: on a CPU as many single-threaded runs at once, on a GPU one run at a time.
+
+    A model that generates has one run at a time, over all cores.
+    """
     options = RuntimeOptions(
         provider=settings.provider,
         strict_provider=settings.strict_provider,
+        cores=cores,
         instances=cores if settings.provider == "cpu" else 1,
-        threads=1,
         max_queue_size=settings.max_queue_size,
         limits=Limits(max_image_pixels=settings.max_image_pixels),
+        generation=GenerationOptions(
+            max_live_sequences=settings.max_live_sequences,
+            max_waiting_sequences=settings.max_waiting_sequences,
+            prefill_chunk_tokens=settings.prefill_chunk_tokens,
+        ),
     )
     pipelines = {task.Pipeline.task: task.Pipeline for task in tasks.discover()}
     return ModelRepository(settings.models, pipelines, executor, serving_metrics, options)

@@ -14,9 +14,10 @@ from starlette.requests import Request
 
 from app.api.state import repository, settings
 from app.api.validation import validate
-from app.runtime.served_model import ServedModel
+from app.runtime.pipeline import Servable
 
 Options = TypeVar("Options", bound=BaseModel)
+Served = TypeVar("Served", bound=Servable)
 
 
 class Headers(BaseModel):
@@ -27,9 +28,16 @@ class Headers(BaseModel):
     )
 
 
-def get_model(request: Request, task: str) -> ServedModel:
+def get_model(request: Request, task: str, kind: type[Served]) -> Served:
     """The model of `/v1/{task}/{model}`. Raises ModelNotFound, which names the models of this task, or ModelNotReady."""
-    return repository(request).get(request.path_params["model"], task)
+    return find_model(request, request.path_params["model"], task, kind)
+
+
+def find_model(request: Request, name: str, task: str, kind: type[Served]) -> Served:
+    """The same, where the name stands elsewhere. `kind` is what the task's pipeline is served by."""
+    model = repository(request).get(name, task)
+    assert isinstance(model, kind)
+    return model
 
 
 def get_options(request: Request, schema: type[Options]) -> Options:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from app.api.error_handlers import ERROR_RESPONSES
 from app.api.state import repository
 from app.contract.manifest import ModelManifest
-from app.runtime.served_model import ServedModel
+from app.runtime.pipeline import Servable
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -59,7 +59,7 @@ async def get_model_card(request: Request, name: Annotated[str, Path(json_schema
     return ModelDetail(**_summary(model), card=model.manifest, execution_provider=providers)
 
 
-def _summary(model: ServedModel) -> dict[str, Any]:
+def _summary(model: Servable) -> dict[str, Any]:
     manifest = model.manifest
     created = int(manifest.provenance.trained_at.timestamp())
     return {"id": manifest.name, "created": created, "task": manifest.task, "version": manifest.version, "title": manifest.title}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from app.errors import DeadlineExceeded, ModelNotReady, QueueFull, ServingError
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64)
@@ -25,6 +30,12 @@ class ServingMetrics:
         self.compute_s = Histogram("axon_compute_seconds", "Work by stage", (*model, "stage"), buckets=_SECONDS, registry=self.registry)
         self.request_s = Histogram("axon_request_seconds", "Whole request in the server", model, buckets=_SECONDS, registry=self.registry)
         self.batch_size = Histogram("axon_batch_size", "Rows in a batch", model, buckets=_ROWS, registry=self.registry)
+        self.first_token_s = Histogram(
+            "axon_time_to_first_token_seconds", "From request to first token", model, buckets=_SECONDS, registry=self.registry
+        )
+        self.tokens = Counter("axon_tokens_generated", "Tokens generated", model, registry=self.registry)
+        self.live_sequences = Gauge("axon_live_sequences", "Sequences that hold a slot", model, registry=self.registry)
+        self.waiting_sequences = Gauge("axon_waiting_sequences", "Sequences that wait for a slot", model, registry=self.registry)
         self.model_ready = Gauge("axon_model_ready", "1 when the model is warm", model, registry=self.registry)
         self.provider = Gauge(
             "axon_execution_provider_info", "Provider asked for and given", (*model, "requested", "actual"), registry=self.registry
@@ -41,18 +52,33 @@ class ModelMetrics:
         labels = (name, version)
         self._metrics = metrics
         self._labels = labels
-        self.success = metrics.success.labels(*labels)
-        self.pending = metrics.pending.labels(*labels)
+        self._success = metrics.success.labels(*labels)
+        self._pending = metrics.pending.labels(*labels)
         self.ready = metrics.model_ready.labels(*labels)
         self.request_s = metrics.request_s.labels(*labels)
+        self.first_token_s = metrics.first_token_s.labels(*labels)
+        self.tokens = metrics.tokens.labels(*labels)
+        self.live_sequences = metrics.live_sequences.labels(*labels)
+        self.waiting_sequences = metrics.waiting_sequences.labels(*labels)
         self._rows = metrics.rows.labels(*labels)
         self._batches = metrics.batches.labels(*labels)
         self._batch_size = metrics.batch_size.labels(*labels)
         self._queue_s = metrics.queue_s.labels(*labels)
         self._compute_s = {stage: metrics.compute_s.labels(*labels, stage) for stage in ("preprocess", "infer", "postprocess")}
 
-    def failed(self, reason: str) -> None:
-        self._metrics.failure.labels(*self._labels, reason).inc()
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count a request as pending while it is here, and by its outcome when it leaves."""
+        self._pending.inc()
+        try:
+            yield
+        except BaseException as error:
+            self._metrics.failure.labels(*self._labels, _reason(error)).inc()
+            raise
+        else:
+            self._success.inc()
+        finally:
+            self._pending.dec()
 
     def provider(self, requested: str, actual: str) -> None:
         self._metrics.provider.labels(*self._labels, requested, actual).set(1)
@@ -61,8 +87,27 @@ class ModelMetrics:
         self._compute_s[stage].observe(seconds)
 
     def batch(self, size: int, oldest_wait_s: float, run_s: float) -> None:
-        self._rows.inc(size)
-        self._batches.inc()
-        self._batch_size.observe(size)
+        self.steps(1, size, run_s)
         self._queue_s.observe(oldest_wait_s)
+
+    def steps(self, count: int, size: int, run_s: float) -> None:
+        """`count` runs of `size` rows each, that together took `run_s`."""
+        self._rows.inc(count * size)
+        self._batches.inc(count)
+        self._batch_size.observe(size)
         self.computed("infer", run_s)
+
+
+def _reason(error: BaseException) -> str:
+    """The failure's label in the metrics."""
+    match error:
+        case QueueFull() | ModelNotReady():
+            return "rejected"
+        case DeadlineExceeded():
+            return "timeout"
+        case asyncio.CancelledError():
+            return "cancelled"
+        case ServingError() if error.status < 500:
+            return "invalid"
+        case _:
+            return "backend"

@@ -3,24 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.contract.images import MAX_PIXELS
 from app.contract.manifest import ModelManifest
+from app.runtime.metrics import ServingMetrics
+from app.runtime.options import Limits, RuntimeOptions
+from app.runtime.session import Session
 
 Tensors = dict[str, NDArray[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the operator allows of one item, where only the pipeline can measure it."""
+class Servable(Protocol):
+    """A model that the repository loads, warms up, hands out and drains, whatever it does with requests in between."""
 
-    max_image_pixels: int = MAX_PIXELS
+    wide_runs: ClassVar[bool]  # one run at a time over all cores; else as many single-threaded runs at once as there are cores
+    manifest: ModelManifest
+    session: Session
+
+    def __init__(
+        self,
+        manifest: ModelManifest,
+        directory: Path,
+        pipeline: Any,
+        session: Session,
+        executor: Executor,
+        metrics: ServingMetrics,
+        options: RuntimeOptions,
+    ) -> None: ...
+
+    @property
+    def name(self) -> str: ...
+
+    def warm_up(self) -> None:
+        """Replay the golden request. Raises ModelRejected when the graph no longer answers as it did at export."""
+        ...
+
+    def stop_accepting(self) -> None:
+        """From now on new work is refused; what was accepted still runs."""
+        ...
+
+    async def drain(self, grace_s: float) -> None:
+        """Refuse new work, finish what was accepted, and fail what is left after `grace_s` seconds."""
+        ...
 
 
 class Pipeline(Protocol):
@@ -30,7 +59,8 @@ class Pipeline(Protocol):
     (eight views of a picture, a text and its occlusions).
     """
 
-    task: str
+    task: ClassVar[str]
+    served_by: ClassVar[type[Servable]]  # the kind of model that this task's requests want
 
     @classmethod
     def load(cls, manifest: ModelManifest, directory: Path, limits: Limits = ...) -> Self: ...

@@ -6,15 +6,15 @@ import logging
 import re
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from app.contract.manifest import NAME_PATTERN, Graph, ModelManifest, load_manifest
 from app.errors import ModelNotFound, ModelNotReady, ModelRejected
 from app.runtime.metrics import ServingMetrics
-from app.runtime.pipeline import Limits, Pipeline
-from app.runtime.served_model import ServedModel
+from app.runtime.options import RuntimeOptions
+from app.runtime.pipeline import Pipeline, Servable
 from app.runtime.session import OrtSession
 
 logger = logging.getLogger("axon.models")
@@ -30,18 +30,6 @@ class ModelStatus:
     version: str
     state: State
     reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RuntimeOptions:
-    """How sessions are made: shared by all models."""
-
-    provider: str
-    strict_provider: bool
-    instances: int  # runs at once; on a CPU one single-threaded run a core
-    threads: int  # of one run
-    max_queue_size: int
-    limits: Limits = field(default_factory=Limits)
 
 
 class ModelRepository:
@@ -60,7 +48,7 @@ class ModelRepository:
         self._executor = executor
         self._metrics = metrics
         self._options = options
-        self._models: dict[str, ServedModel] = {}
+        self._models: dict[str, Servable] = {}
         self._statuses: dict[str, ModelStatus] = {}
         for name, version in self._scan():
             self._statuses[name] = ModelStatus(name, version, "loading")
@@ -80,7 +68,7 @@ class ModelRepository:
                 logger.exception("%s/%s failed to load", status.name, status.version)
                 self._refuse(status, f"loading failed ({type(error).__name__}); the server's log has the details")
 
-    def get(self, name: str, task: str | None = None) -> ServedModel:
+    def get(self, name: str, task: str | None = None) -> Servable:
         """A warm model. Raises ModelNotFound, naming those that exist, or ModelNotReady."""
         model = self._models.get(name)
         if model is not None and task in (None, model.manifest.task):
@@ -91,7 +79,7 @@ class ModelRepository:
             raise ModelNotReady(f"the model {name!r} is not ready: {reason}", param="model")
         raise ModelNotFound(name, [served.name for served in self.ready(task)], task)
 
-    def ready(self, task: str | None = None) -> list[ServedModel]:
+    def ready(self, task: str | None = None) -> list[Servable]:
         """The models that are served, by name; only those of one task if it is given."""
         return [self._models[name] for name in sorted(self._models) if task in (None, self._models[name].manifest.task)]
 
@@ -101,9 +89,9 @@ class ModelRepository:
     async def drain(self, grace_s: float) -> None:
         """Refuse new work everywhere at once, then let what was accepted finish."""
         for model in self._models.values():
-            model.batcher.stop_accepting()
+            model.stop_accepting()
         for model in self._models.values():
-            await model.batcher.drain(grace_s)
+            await model.drain(grace_s)
 
     def _scan(self) -> list[tuple[str, str]]:
         """(name, newest version) of each folder that looks like a model."""
@@ -118,7 +106,7 @@ class ModelRepository:
                 found += [(folder.name, max(versions, key=int))] if versions else []
         return found
 
-    def _load(self, name: str, version: str) -> ServedModel:
+    def _load(self, name: str, version: str) -> Servable:
         directory = self.root / name / version
         if not re.fullmatch(NAME_PATTERN, name):
             raise ModelRejected("a model's name has only a-z, 0-9, '.', '_' and '-'; rename the folder")
@@ -134,7 +122,7 @@ class ModelRepository:
         session = OrtSession(
             directory / graph.file,
             provider=self._options.provider,
-            threads=self._options.threads,
+            threads=self._options.cores if pipeline_class.served_by.wide_runs else 1,
             strict_provider=self._options.strict_provider,
         )
         _check_signature(graph, session)
@@ -142,17 +130,9 @@ class ModelRepository:
             logger.warning("%s: asked for %s, got %s", name, session.requested_provider, session.actual_provider)
         return self._serve(manifest, directory, pipeline_class, session)
 
-    def _serve(self, manifest: ModelManifest, directory: Path, pipeline_class: type[Pipeline], session: OrtSession) -> ServedModel:
-        model = ServedModel(
-            manifest,
-            directory,
-            pipeline_class.load(manifest, directory, self._options.limits),
-            session,
-            self._executor,
-            self._metrics,
-            instances=self._options.instances,
-            max_queue_size=self._options.max_queue_size,
-        )
+    def _serve(self, manifest: ModelManifest, directory: Path, pipeline_class: type[Pipeline], session: OrtSession) -> Servable:
+        pipeline = pipeline_class.load(manifest, directory, self._options.limits)
+        model = pipeline_class.served_by(manifest, directory, pipeline, session, self._executor, self._metrics, self._options)
         model.warm_up()
         return model
 

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, ClassVar
 
 from app.contract.manifest import ModelManifest
-from app.errors import DeadlineExceeded, ModelNotReady, ModelRejected, QueueFull, ServingError
 from app.runtime.batcher import BatchTiming, DynamicBatcher, until
+from app.runtime.golden import replay_golden
 from app.runtime.metrics import ServingMetrics
+from app.runtime.options import RuntimeOptions
 from app.runtime.pipeline import Pipeline, split_rows
 from app.runtime.session import Session
 
@@ -34,6 +30,8 @@ class Prediction:
 class ServedModel:
     """One version of one model, loaded and warm."""
 
+    wide_runs: ClassVar[bool] = False
+
     def __init__(
         self,
         manifest: ModelManifest,
@@ -42,9 +40,7 @@ class ServedModel:
         session: Session,
         executor: Executor,
         metrics: ServingMetrics,
-        *,
-        instances: int,
-        max_queue_size: int,
+        options: RuntimeOptions,
     ) -> None:
         self.manifest = manifest
         self.directory = directory
@@ -58,10 +54,10 @@ class ServedModel:
             manifest.name,
             self._run_batch,
             executor,
-            instances=instances,
+            instances=options.instances,
             max_batch_size=manifest.batching.max_batch_size,
             max_queue_delay_us=manifest.batching.max_queue_delay_us,
-            max_queue_size=max_queue_size,
+            max_queue_size=options.max_queue_size,
             bucket_of=pipeline.bucket,
             observe=self._observe_batch,
         )
@@ -77,7 +73,7 @@ class ServedModel:
         """
         options = self.pipeline.default_options() if options is None else options
         started = time.monotonic()
-        with self._counted():
+        with self._metrics.counted():
             rows = await self._prepare(items, options, deadline)
             prepared = time.monotonic()
             outputs = await self.batcher.submit([row for group in rows for row in group], deadline)
@@ -88,25 +84,14 @@ class ServedModel:
         return Prediction(answers, _milliseconds(preprocess=prepared - started, infer=ran - prepared, total=ended - started))
 
     def warm_up(self) -> None:
-        """Replay the golden request. Raises ModelRejected when the graph no longer answers as it did at export."""
-        golden = self.manifest.golden
-        path = self.directory / golden.request
-        item = path.read_text(encoding="utf-8") if path.suffix == ".txt" else path.read_bytes()
-        try:
-            rows = self.pipeline.preprocess(item, self.pipeline.default_options())
-        except ServingError as error:
-            raise ModelRejected(f"the golden request is refused: {error.message}; raise that limit, or export the model again") from None
-        answered = self.session.run(self.pipeline.collate(rows))
-        for name, expected in _load_golden(self.directory / golden.outputs).items():
-            if name not in answered or answered[name].shape != expected.shape:
-                raise ModelRejected(f"the golden answer has a tensor {name!r} that the graph does not give; export the model again")
-            difference = float(np.abs(answered[name].astype(np.float64) - expected).max())
-            if not difference <= golden.atol:
-                raise ModelRejected(
-                    f"the golden request answers {difference:.1e} away from what was recorded at export "
-                    f"(tolerance {golden.atol:.0e}); export the model again"
-                )
+        replay_golden(self.manifest, self.directory, self.pipeline, self.session)
         self._metrics.ready.set(1)
+
+    def stop_accepting(self) -> None:
+        self.batcher.stop_accepting()
+
+    async def drain(self, grace_s: float) -> None:
+        await self.batcher.drain(grace_s)
 
     async def _prepare(self, items: Sequence[Any], options: Any, deadline: float | None) -> list[list[Any]]:
         """Preprocess off the event loop, if the queue has room for what is being prepared as well."""
@@ -137,53 +122,12 @@ class ServedModel:
             start += len(group)
         return answers
 
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        """Count the request as pending while it is here, and by its outcome when it leaves."""
-        self._metrics.pending.inc()
-        try:
-            yield
-        except BaseException as error:
-            self._metrics.failed(_reason(error))
-            raise
-        else:
-            self._metrics.success.inc()
-        finally:
-            self._metrics.pending.dec()
-
     def _observe_batch(self, timing: BatchTiming) -> None:
         self._metrics.batch(timing.size, timing.oldest_wait_s, timing.run_s)
 
     def _observe_request(self, started: float, ran: float, ended: float) -> None:
         self._metrics.computed("postprocess", ended - ran)
         self._metrics.request_s.observe(ended - started)
-
-
-def _load_golden(path: Path) -> dict[str, NDArray[Any]]:
-    """What the graph answered at export, one array an output. Raises ModelRejected."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, BadZipFile, AttributeError):  # AttributeError: a bare .npy array has no files
-        arrays = {}
-    if not arrays:
-        raise ModelRejected(f"{path.name} holds no golden answer; export the model again")
-    return arrays
-
-
-def _reason(error: BaseException) -> str:
-    """The failure's label in the metrics."""
-    match error:
-        case QueueFull() | ModelNotReady():
-            return "rejected"
-        case DeadlineExceeded():
-            return "timeout"
-        case asyncio.CancelledError():
-            return "cancelled"
-        case ServingError() if error.status < 500:
-            return "invalid"
-        case _:
-            return "backend"
 
 
 def _milliseconds(**seconds: float) -> dict[str, float]:

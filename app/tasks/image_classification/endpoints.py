@@ -17,7 +17,7 @@ from app.api.models import model_ref
 from app.api.validation import validate
 from app.contract.manifest import ModelManifest
 from app.errors import InvalidOption
-from app.runtime.served_model import Prediction
+from app.runtime.served_model import Prediction, ServedModel
 from app.tasks.image_classification.pipeline import Classification, ImageClassificationPipeline
 from app.tasks.image_classification.schemas import (
     ClassificationAnswer,
@@ -66,7 +66,7 @@ async def classify_image(request: Request) -> Response:
     Send the picture as a raw `image/*` body (fastest), as the multipart field `image`, or as base64 in JSON.
     Options go into the query; a form or a JSON body may carry them as well.
     """
-    model, options, deadline = get_model(request, TASK), get_options(request, ClassificationOptions), get_deadline(request)
+    model, options, deadline = get_model(request, TASK, ServedModel), get_options(request, ClassificationOptions), get_deadline(request)
     body = await read_image(request)
     if body.options:
         options = validate(ClassificationOptions, {**options.model_dump(exclude_unset=True), **body.options})
@@ -83,7 +83,7 @@ async def classify_image(request: Request) -> Response:
 )
 async def get_roc(request: Request, target: Annotated[str | None, Query(max_length=64, examples=["melanoma"])] = None) -> Response:
     """Sensitivity and specificity over the threshold, on the test split, with 95 % intervals and the named operating points."""
-    model = get_model(request, TASK)
+    model = get_model(request, TASK, ServedModel)
     chosen = cast(ImageClassificationPipeline, model.pipeline).target(target)
     if chosen is None:
         raise InvalidOption(f"the model {model.name!r} has no targets, so no ROC curve", param="target")

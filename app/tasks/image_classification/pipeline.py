@@ -14,7 +14,8 @@ from app.contract.classification import Decision, Target, decide, softmax
 from app.contract.images import ImageProcessor, dihedral_views
 from app.contract.manifest import ModelManifest
 from app.errors import InvalidOption, ModelRejected
-from app.runtime.pipeline import Limits
+from app.runtime.options import Limits
+from app.runtime.served_model import ServedModel
 from app.tasks.image_classification.schemas import ClassificationOptions
 
 Pixels = NDArray[np.uint8]  # (3, H, W)
@@ -33,6 +34,7 @@ class ImageClassificationPipeline:
     """The procedure around one classifier."""
 
     task = "image-classification"
+    served_by = ServedModel
 
     def __init__(self, manifest: ModelManifest, processor: ImageProcessor, limits: Limits) -> None:
         self._manifest = manifest

@@ -16,6 +16,7 @@ from app.api.models import model_ref
 from app.api.state import settings
 from app.contract.manifest import ModelManifest
 from app.errors import InputTooLarge, InvalidOption
+from app.runtime.served_model import ServedModel
 from app.settings import Settings
 from app.tasks.text_classification.pipeline import TextClassification, TextClassificationPipeline, TextOptions
 from app.tasks.text_classification.schemas import (
@@ -51,7 +52,7 @@ async def classify_text(request: Request) -> Response:
     The explanation is by occlusion: each word, or span of words in a long text, is taken out in turn, and its
     contribution is how much the label's probability falls.
     """
-    model, deadline = get_model(request, TASK), get_deadline(request)
+    model, deadline = get_model(request, TASK, ServedModel), get_deadline(request)
     body = await read_json(request, TextClassificationRequest)
     texts = [body.text] if isinstance(body.text, str) else body.text
     _check_texts(texts, body.explain, settings(request))

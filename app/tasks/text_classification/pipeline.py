@@ -14,7 +14,8 @@ from app.contract.classification import softmax
 from app.contract.manifest import ModelManifest
 from app.contract.text import Encoding, TextProcessor, WordTokenizer, pad
 from app.errors import ModelRejected
-from app.runtime.pipeline import Limits
+from app.runtime.options import Limits
+from app.runtime.served_model import ServedModel
 
 MAX_OCCLUSIONS = 64  # runs that an explanation may cost; a longer text is occluded in spans of several tokens
 
@@ -53,6 +54,7 @@ class TextClassificationPipeline:
     """The procedure around one classifier."""
 
     task = "text-classification"
+    served_by = ServedModel
 
     def __init__(self, manifest: ModelManifest, tokenizer: WordTokenizer) -> None:
         self._manifest = manifest

@@ -1,0 +1,227 @@
+"""Continuous batching: texts of any length share every step, and a new one joins between two of them.
+
+Between two runs the batcher drops what nobody waits for any more, admits what waits, and then either reads the next
+chunk of the new prompts or makes a burst of steps for the live sequences, in turns: neither keeps the other waiting.
+A burst ends early when a request comes or a client leaves. Its tokens are handed over together, so the event loop
+wakes once a burst and not once a token.
+
+Everything but the runs themselves happens on the event loop, so there are no locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Literal, Protocol
+
+from app.errors import DeadlineExceeded, InputTooLarge, ModelNotReady, QueueFull
+from app.runtime.batcher import MAX_RETRY_AFTER_S, SMOOTHING
+from app.runtime.metrics import ModelMetrics
+from app.runtime.slots import GenerationRequest, Progress, Slots, Tokens
+
+logger = logging.getLogger("axon.generation")
+
+FinishReason = Literal["stop", "length"]
+
+BURST_S = 0.016  # a picture of a screen at 60 Hz: text that comes in smaller pieces looks no smoother
+STEPS_BESIDE_PROMPTS = 4  # of the live sequences, between two chunks of prompts
+PROMPTS_AT_ONCE = 16
+FIRST_GUESS_TOKEN_S = 0.0002  # before anything was measured
+
+
+class TokenSink(Protocol):
+    """Where a sequence's tokens go. Called on the event loop."""
+
+    def put_prompt(self, tokens: Tokens) -> None:
+        """The next tokens of a prompt that is scored."""
+        ...
+
+    def put(self, tokens: Tokens) -> bool:
+        """The next tokens of the text. True: it ends with one of these, no more are wanted."""
+        ...
+
+    def end(self, reason: FinishReason) -> None: ...
+
+    def fail(self, error: Exception) -> None: ...
+
+
+class LiveSequence:
+    """A text on its way through the batcher. `cancel` frees its place after the step that runs."""
+
+    def __init__(self, request: GenerationRequest, sink: TokenSink, slots: Slots, deadline: float | None) -> None:
+        self.row = slots.row(request)
+        self.left = request.max_tokens
+        self.done = False
+        self.submitted_at = time.monotonic()
+        self._slots = slots
+        self._sink = sink
+        self._deadline = deadline
+
+    @property
+    def tokens_left(self) -> int:
+        return self.left + len(self.row.request.input_ids) - self.row.read
+
+    def cancel(self) -> None:
+        if not self.done:
+            self.done = True
+            self._slots.interrupt()
+
+    def fail(self, error: Exception) -> None:
+        if not self.done:
+            self.done = True
+            self._sink.fail(error)
+
+    def check_deadline(self, now: float) -> None:
+        if self._deadline is not None and now >= self._deadline:
+            self.fail(DeadlineExceeded())
+
+    def take(self, progress: Progress) -> int:
+        """Hand over what a run brought; how many tokens of the text that was."""
+        count = 0
+        if progress.prompt is not None:
+            self._sink.put_prompt(progress.prompt)
+        if progress.generated is not None:
+            count = len(progress.generated.ids)
+            self.left -= count
+            if self._sink.put(progress.generated):
+                self._end("stop")
+        if self.row.is_read and self.left == 0 and not self.done:
+            self._end("length")
+        return count
+
+    def _end(self, reason: FinishReason) -> None:
+        self.done = True
+        self._sink.end(reason)
+
+
+class ContinuousBatcher:
+    """Runs the sequences of one model: so many at once as there are slots, `max_waiting` more in a queue, beyond QueueFull."""
+
+    def __init__(self, name: str, slots: Slots, executor: Executor, metrics: ModelMetrics, *, max_waiting: int) -> None:
+        self.name = name
+        self.slots = slots
+        self._executor = executor
+        self._metrics = metrics
+        self._max_waiting = max_waiting
+        self._waiting: deque[LiveSequence] = deque()
+        self._reading: list[LiveSequence] = []  # admitted, the prompt not read to its end
+        self._stepping: list[LiveSequence] = []  # in the order of slots.live
+        self._read_last = False
+        self._serving: asyncio.Task[None] | None = None
+        self._accepting = True
+        self._token_s = FIRST_GUESS_TOKEN_S
+
+    def retry_after_s(self) -> int:
+        """Whole seconds until what waits and runs is done at the measured pace, if no text stops early; between 1 and 120."""
+        tokens = sum(sequence.tokens_left for sequence in self._all())
+        return max(1, min(MAX_RETRY_AFTER_S, math.ceil(tokens * self._token_s)))
+
+    def submit(self, work: Sequence[tuple[GenerationRequest, TokenSink]], deadline: float | None = None) -> list[LiveSequence]:
+        """Queue texts, all or none. `deadline` is a time.monotonic() instant.
+
+        Raises QueueFull, ModelNotReady, and InputTooLarge for more texts than an idle model would take.
+        """
+        self._check_room(len(work))
+        sequences = [LiveSequence(request, sink, self.slots, deadline) for request, sink in work]
+        self._waiting += sequences
+        self.slots.interrupt()
+        if self._serving is None or self._serving.done():
+            self._serving = asyncio.get_running_loop().create_task(self._serve())
+        return sequences
+
+    def stop_accepting(self) -> None:
+        self._accepting = False
+
+    async def drain(self, grace_s: float) -> None:
+        """Refuse new work, finish what was accepted, and fail what is left after `grace_s` seconds."""
+        self.stop_accepting()
+        if self._serving is None:
+            return
+        await asyncio.wait([self._serving], timeout=grace_s)
+        for sequence in self._all():
+            sequence.fail(ModelNotReady(f"{self.name!r} shut down before the text was complete"))
+        self.slots.interrupt()
+        await asyncio.wait([self._serving])
+
+    def _check_room(self, count: int) -> None:
+        if not self._accepting:
+            raise ModelNotReady(f"{self.name!r} is shutting down; send the request to another instance")
+        room = self.slots.capacity + self._max_waiting
+        if count > room:
+            raise InputTooLarge(f"the request wants {count:,} texts at once, {self.name!r} takes {room:,}")
+        if count > room - sum(not sequence.done for sequence in self._all()):
+            raise QueueFull(self.name, self.retry_after_s())
+
+    def _all(self) -> list[LiveSequence]:
+        return [*self._stepping, *self._reading, *self._waiting]
+
+    async def _serve(self) -> None:
+        """Run until nothing is left to do."""
+        while self._tidy():
+            try:
+                await self._advance()
+            except Exception as error:
+                logger.exception("%s failed to generate", self.name)
+                for sequence in [*self._stepping, *self._reading]:
+                    sequence.fail(error)
+                self._stepping = []
+                self.slots.clear()
+
+    def _tidy(self) -> bool:
+        """Drop what nobody waits for, admit what waits. False when there is nothing to run."""
+        now = time.monotonic()
+        for sequence in self._all():
+            sequence.check_deadline(now)
+        self._waiting = deque(sequence for sequence in self._waiting if not sequence.done)
+        self._reading = [sequence for sequence in self._reading if not sequence.done]
+        for sequence in [sequence for sequence in self._stepping if sequence.done]:
+            self._retire(sequence)
+        while self._waiting and len(self._stepping) + len(self._reading) < self.slots.capacity:
+            self._reading.append(self._waiting.popleft())
+        self._metrics.live_sequences.set(len(self._stepping) + len(self._reading))
+        self._metrics.waiting_sequences.set(len(self._waiting))
+        return bool(self._stepping or self._reading)
+
+    def _retire(self, sequence: LiveSequence) -> None:
+        """The last row moves to the freed one: here as in the slots."""
+        self.slots.remove(sequence.row)
+        self._stepping[self._stepping.index(sequence)] = self._stepping[-1]
+        del self._stepping[-1]
+
+    async def _advance(self) -> None:
+        """One run: a chunk of the prompts that wait to be read, or a burst of steps."""
+        if self._reading and not (self._read_last and self._stepping):
+            sequences = self._reading[:PROMPTS_AT_ONCE]
+            await self._run(sequences, lambda: self.slots.read([sequence.row for sequence in sequences]))
+            self._stepping += [sequence for sequence in sequences if sequence.row in self.slots.live]
+            self._reading = [sequence for sequence in self._reading if not sequence.row.is_read]
+            self._read_last = True
+        else:
+            steps = min(sequence.left for sequence in self._stepping)
+            steps = min(steps, STEPS_BESIDE_PROMPTS) if self._reading else steps
+            await self._run(self._stepping, lambda: self.slots.step(steps, BURST_S))
+            self._read_last = False
+
+    async def _run(self, sequences: list[LiveSequence], run: Callable[[], list[Progress]]) -> None:
+        self.slots.resume()
+        started, work = time.monotonic(), sum(sequence.tokens_left for sequence in sequences)
+        progress = await asyncio.get_running_loop().run_in_executor(self._executor, run)
+        self._deliver(sequences, progress)
+        run_s, done = time.monotonic() - started, work - sum(sequence.tokens_left for sequence in sequences)
+        self._token_s += SMOOTHING * (run_s / max(1, done) - self._token_s)
+        self._metrics.steps(max(1, done // len(sequences)), len(sequences), run_s)
+
+    def _deliver(self, sequences: list[LiveSequence], progress: list[Progress]) -> None:
+        now, generated = time.monotonic(), 0
+        for sequence, brought in zip(sequences, progress, strict=True):
+            if sequence.done:
+                continue
+            if brought.generated is not None and sequence.left == sequence.row.request.max_tokens:
+                self._metrics.first_token_s.observe(now - sequence.submitted_at)
+            generated += sequence.take(brought)
+        self._metrics.tokens.inc(generated)

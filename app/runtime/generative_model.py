@@ -1,0 +1,97 @@
+"""A model that writes: its manifest, its pipeline, its session and the batcher that all its texts share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from app.contract.manifest import Graph, ModelManifest
+from app.errors import ModelRejected
+from app.runtime.generation import ContinuousBatcher, TokenSink
+from app.runtime.golden import replay_golden
+from app.runtime.metrics import ServingMetrics
+from app.runtime.options import RuntimeOptions
+from app.runtime.pipeline import Pipeline
+from app.runtime.session import Session
+from app.runtime.slots import GenerationRequest, Slots
+
+logger = logging.getLogger("axon.generation")
+
+
+class GenerativeModel:
+    """One version of one model, loaded and warm."""
+
+    wide_runs: ClassVar[bool] = True  # a step cannot be split by time, only by rows: all sequences go together
+
+    def __init__(
+        self,
+        manifest: ModelManifest,
+        directory: Path,
+        pipeline: Pipeline,
+        session: Session,
+        executor: Executor,
+        metrics: ServingMetrics,
+        options: RuntimeOptions,
+    ) -> None:
+        self.manifest = manifest
+        self.directory = directory
+        self.pipeline = pipeline
+        self.session = session
+        self._metrics = metrics.of(manifest.name, manifest.version)
+        self._metrics.provider(session.requested_provider, session.actual_provider)
+        limits, (state_shape, vocabulary) = options.generation, recurrent_shapes(manifest.graphs["model"])
+        self.slots = Slots(session, limits.max_live_sequences, state_shape, vocabulary, limits.prefill_chunk_tokens)
+        self.batcher = ContinuousBatcher(manifest.name, self.slots, executor, self._metrics, max_waiting=limits.max_waiting_sequences)
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @contextmanager
+    def generating(self, work: Sequence[tuple[GenerationRequest, TokenSink]], deadline: float | None = None) -> Iterator[None]:
+        """Texts are written while this is open; what is not complete when it closes is dropped, and its slots are free.
+
+        Raises as the batcher's `submit` does.
+        """
+        with self._metrics.counted():
+            sequences = self.batcher.submit(work, deadline)
+            try:
+                yield
+            finally:
+                for sequence in sequences:
+                    sequence.cancel()
+
+    def warm_up(self) -> None:
+        replay_golden(self.manifest, self.directory, self.pipeline, self.session)
+        if not self.slots.make_independent():
+            logger.warning("%s: a row's bits depend on the batch here, so every run has all %d rows", self.name, self.slots.capacity)
+        self._metrics.ready.set(1)
+
+    def stop_accepting(self) -> None:
+        self.batcher.stop_accepting()
+
+    async def drain(self, grace_s: float) -> None:
+        await self.batcher.drain(grace_s)
+
+
+def recurrent_shapes(graph: Graph) -> tuple[tuple[int, ...], int]:
+    """(shape of one sequence's state, size of the vocabulary) of docs/decisions/0007-text-generation.md. Raises ModelRejected."""
+    tensors = {spec.name: (spec.datatype, spec.shape) for spec in (*graph.inputs, *graph.outputs)}
+    state, logits = tensors.get("state", ("", ()))[1], tensors.get("logits", ("", ()))[1]
+    expected = {
+        "input_ids": ("INT64", (-1, -1)),
+        "lengths": ("INT64", (-1,)),
+        "state": ("FP32", (-1, *state[1:])),
+        "next_state": ("FP32", (-1, *state[1:])),
+        "logits": ("FP32", (-1, -1, *logits[2:])),
+    }
+    sizes = (*state[1:], *logits[2:])
+    if tensors != expected or len(state) < 2 or len(logits) != 3 or any(size < 1 for size in sizes):
+        raise ModelRejected(
+            "a graph that generates maps input_ids, lengths and state to logits and next_state, the batch first; export it again"
+        )
+    return state[1:], logits[2]

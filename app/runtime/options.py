@@ -1,0 +1,36 @@
+"""What the operator allows, as the runtime sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from app.contract.images import MAX_PIXELS
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is allowed of one item, where only the pipeline can measure it."""
+
+    max_image_pixels: int = MAX_PIXELS
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationOptions:
+    """How many sequences a generating model runs at once, and how many may wait for that."""
+
+    max_live_sequences: int = 64
+    max_waiting_sequences: int = 256
+    prefill_chunk_tokens: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeOptions:
+    """How sessions are made and batched: shared by all models."""
+
+    provider: str
+    strict_provider: bool
+    cores: int
+    instances: int  # runs of one model at once; on a CPU one single-threaded run a core
+    max_queue_size: int
+    limits: Limits = field(default_factory=Limits)
+    generation: GenerationOptions = field(default_factory=GenerationOptions)

@@ -1,0 +1,177 @@
+"""Prompt -> character ids -> logits -> text, and the stop strings on the way out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.contract.manifest import ModelManifest
+from app.contract.text import CharacterProcessor, CharTokenizer, pad
+from app.errors import ModelRejected
+from app.runtime.generation import FinishReason
+from app.runtime.generative_model import GenerativeModel, recurrent_shapes
+from app.runtime.options import Limits
+from app.runtime.slots import Tokens
+
+
+class TextGenerationPipeline:
+    """The procedure around one character model."""
+
+    task = "text-generation"
+    served_by = GenerativeModel
+
+    def __init__(self, tokenizer: CharTokenizer, start: str, state_shape: tuple[int, ...]) -> None:
+        self.tokenizer = tokenizer
+        self._start = tokenizer.encode(start)
+        self._state_shape = state_shape
+
+    @classmethod
+    def load(cls, manifest: ModelManifest, directory: Path, limits: Limits = Limits()) -> Self:  # noqa: B008 - it is frozen
+        processor, start = manifest.processor, manifest.defaults.get("start")
+        if not isinstance(processor, CharacterProcessor):
+            raise ModelRejected("text-generation wants a processor of characters; complete manifest.json")
+        if not isinstance(start, str) or len(start) != 1 or start not in processor.characters:
+            raise ModelRejected("text-generation wants one character of the alphabet as defaults.start; complete manifest.json")
+        return cls(processor.load(), start, recurrent_shapes(manifest.graphs["model"])[0])
+
+    def default_options(self) -> None:
+        return None
+
+    def preprocess(self, item: str, options: None = None) -> list[NDArray[np.int64]]:
+        """A prompt to its ids, (T,). An empty one starts as a new line does. Raises InvalidOption, naming unknown characters."""
+        return [self.tokenizer.encode(item) if item else self._start]
+
+    def bucket(self, row: NDArray[np.int64]) -> Hashable:
+        return None
+
+    def collate(self, rows: Sequence[NDArray[np.int64]]) -> dict[str, NDArray[Any]]:
+        """Whole prompts in one run, from their beginning: the golden request. Live texts are run by `app.runtime.slots`."""
+        input_ids, lengths = pad(list(rows), 0)  # (B, T), (B,)
+        return {"input_ids": input_ids, "lengths": lengths, "state": np.zeros((len(rows), *self._state_shape), dtype=np.float32)}
+
+    def postprocess(self, rows: list[Any], outputs: list[dict[str, NDArray[Any]]], options: None) -> NDArray[np.float32]:
+        """The logits behind the prompt's last character. (V,)"""
+        logits: NDArray[np.float32] = outputs[0]["logits"][len(rows[0]) - 1]
+        return logits
+
+
+class StopStrings:
+    """Finds where a text ends, and holds back whatever could be the beginning of that."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = stops
+        self._held = ""
+
+    def feed(self, text: str) -> tuple[str, int | None]:
+        """(what may be shown, how many characters of `text` were read when a stop was complete, or None).
+
+        The stop that is complete first ends the text, whatever pieces the text came in; of two at once the longer one.
+        """
+        before, self._held = len(self._held), self._held + text
+        found = [(start + len(stop), start) for stop in self._stops if (start := self._held.find(stop)) >= 0]
+        if found:
+            end, start = min(found)
+            shown, self._held = self._held[:start], ""
+            return shown, end - before
+        keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
+        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        return shown, None
+
+    def rest(self) -> str:
+        """What was held back when the text ended for another reason."""
+        rest, self._held = self._held, ""
+        return rest
+
+
+def _overlap(text: str, stop: str) -> int:
+    """The length of the longest end of `text` that begins `stop`."""
+    return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenInfo:
+    """A character with its log-probability, and the likeliest ones in its place."""
+
+    logprob: float | None  # None: nothing foretells a prompt's first character
+    top: dict[str, float] | None
+
+
+@dataclass(slots=True)
+class Piece:
+    """What came of a text since it was last asked; a text that is asked at its end is one piece."""
+
+    text: str
+    infos: list[TokenInfo] = field(default_factory=list)  # one a character, where they were asked for
+    finish_reason: FinishReason | None = None
+
+
+class GeneratedText:
+    """One text in the making: the batcher puts tokens in, the endpoint takes pieces out.
+
+    `changed` is set when there is something to take.
+    """
+
+    def __init__(
+        self, tokenizer: CharTokenizer, stops: Sequence[str], changed: asyncio.Event, echo: str = "", scored: bool = False
+    ) -> None:
+        """`echo` is the prompt, if it is to stand before the text. `scored`: every character comes with its log-probability."""
+        self.tokens = 0  # generated, those of a stop string included
+        self.logprob_sum = 0.0  # of these
+        self.finish_reason: FinishReason | None = None
+        self.error: Exception | None = None
+        self._tokenizer = tokenizer
+        self._stops = StopStrings(stops)
+        self._changed = changed
+        self._scored = scored
+        self._new = echo
+        self._infos = [TokenInfo(None, None)] if echo and scored else []
+
+    def put_prompt(self, tokens: Tokens) -> None:
+        self._infos += self._infos_of(tokens)
+        self._changed.set()
+
+    def put(self, tokens: Tokens) -> bool:
+        shown, end = self._stops.feed(self._tokenizer.decode(tokens.ids))
+        self._new += shown
+        self.tokens += len(tokens.ids) if end is None else end
+        if tokens.logprobs is not None:
+            self.logprob_sum += float(tokens.logprobs.chosen[:end].sum())
+            self._infos += self._infos_of(tokens)
+        self._changed.set()
+        return end is not None
+
+    def end(self, reason: FinishReason) -> None:
+        self._new += self._stops.rest()
+        self.finish_reason = reason
+        self._changed.set()
+
+    def fail(self, error: Exception) -> None:
+        self.error = error
+        self._changed.set()
+
+    def take(self) -> Piece | None:
+        """What is new, if anything is. Raises what the run failed with."""
+        if self.error is not None:
+            raise self.error
+        size = min(len(self._new), len(self._infos)) if self._scored else len(self._new)
+        if not size and self.finish_reason is None:
+            return None
+        text, self._new = self._new[:size], self._new[size:]
+        infos, self._infos = self._infos[:size], self._infos[size:]
+        return Piece(text, infos, self.finish_reason)
+
+    def _infos_of(self, tokens: Tokens) -> list[TokenInfo]:
+        logprobs, characters = tokens.logprobs, self._tokenizer.characters
+        if logprobs is None:
+            return []
+        infos = []
+        for index, chosen, top_ids, top in zip(tokens.ids, logprobs.chosen, logprobs.top_ids, logprobs.top, strict=True):
+            likeliest = {characters[other]: float(logprob) for other, logprob in zip(top_ids, top, strict=True)}
+            infos.append(TokenInfo(float(chosen), likeliest | {characters[index]: float(chosen)}))
+        return infos
