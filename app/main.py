@@ -15,6 +15,7 @@ from app import __version__, tasks
 from app.api import health, metrics, models
 from app.api.documentation import LocalAssetsOnly
 from app.api.error_handlers import install_error_handlers
+from app.api.error_shapes import internal_error_body
 from app.api.state import State
 from app.observability import RequestContext
 from app.runtime.cores import available_cores
@@ -44,7 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPIOffline(title="Axon", version=__version__, description=DESCRIPTION, lifespan=lifespan)
     app.add_middleware(LocalAssetsOnly)
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, internal_error_body=internal_error_body)
     install_error_handlers(app)
     for task in tasks.discover():
         app.include_router(task.router)

@@ -11,7 +11,8 @@ import re
 import sys
 import time
 import uuid
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,8 +25,10 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 class RequestContext:
     """Gives every HTTP answer an X-Request-Id (the client's own, if it is a sane one) and writes the access log."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, internal_error_body: Callable[[str], dict[str, Any]]) -> None:
+        """`internal_error_body` gives, for a path, what a client hears of a bug."""
         self._app = app
+        self._internal_error_body = internal_error_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,16 +50,14 @@ class RequestContext:
         except Exception:
             error_logger.exception("%s %r failed, request %s", scope["method"], scope["path"], request_id.decode())
             if status == 0:
-                await _send_internal_error(send_with_id)
+                await _send_internal_error(send_with_id, self._internal_error_body(scope["path"]))
         finally:
             if access_logger.isEnabledFor(logging.INFO):
                 _log_access(scope, status, request_id, time.monotonic() - started)
 
 
-async def _send_internal_error(send: Send) -> None:
-    """A bug: the client gets our usual shape and the request id, the log gets the traceback."""
-    message = "the server failed to answer; its log has the details under this request id"
-    body = json.dumps({"error": {"type": "internal_error", "message": message, "param": None}}).encode()
+async def _send_internal_error(send: Send, error: dict[str, Any]) -> None:
+    body = json.dumps(error).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 500, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from app.main import create_app
 from app.settings import Settings
+from tests.character_models import write_summing_model
 from tests.model_repository import write_colour_model, write_word_model
 
 Serve = Callable[..., AbstractContextManager[TestClient]]
@@ -28,6 +29,15 @@ def toy_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model repository with one model a task. Read only: several tests share it."""
     root = tmp_path_factory.mktemp("models")
     write_colour_model(root)
+    write_word_model(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def character_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model repository with a model that writes, and one that does not."""
+    root = tmp_path_factory.mktemp("models")
+    write_summing_model(root)
     write_word_model(root)
     return root
 

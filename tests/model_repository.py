@@ -54,13 +54,13 @@ def picture(colour: str = "red", size: tuple[int, int] = (48, 40), image_format:
 
 def write_colour_model(root: Path, name: str = "colours", version: str = "1", *, leaky: bool = False, **changes: Any) -> Path:
     """`changes` replace fields of the manifest. Returns the model's folder."""
-    folder = _new_folder(root, name, version)
+    folder = new_folder(root, name, version)
     onnx.save(_colour_graph(leaky), folder / "model.onnx")
     (folder / "golden" / "request.png").write_bytes(picture("red"))
     np.savez(folder / "golden" / "outputs.npz", logits=np.array([[255 * GAIN, 0, 0]], dtype=np.float32))
-    fields = _card(name, version, "image-classification") | {
+    fields = card(name, version, "image-classification") | {
         "graphs": {
-            "model": _graph_entry(
+            "model": graph_entry(
                 folder,
                 inputs=[{"name": "pixel_values", "datatype": "UINT8", "shape": [-1, 3, SIDE_PX, SIDE_PX]}],
                 outputs=[{"name": "logits", "datatype": "FP32", "shape": [-1, 3]}],
@@ -73,19 +73,19 @@ def write_colour_model(root: Path, name: str = "colours", version: str = "1", *,
         "golden": {"request": "golden/request.png", "outputs": "golden/outputs.npz", "atol": 1e-4},
         "notice": "A toy, not a medical device.",
     }
-    return _write(folder, fields | changes)
+    return write(folder, fields | changes)
 
 
 def write_word_model(root: Path, name: str = "words", version: str = "1", *, leaky: bool = False, **changes: Any) -> Path:
     """`changes` replace fields of the manifest. Returns the model's folder."""
-    folder = _new_folder(root, name, version)
+    folder = new_folder(root, name, version)
     onnx.save(_word_graph(leaky), folder / "model.onnx")
     write_tokenizer(folder / "tokenizer.json")
     (folder / "golden" / "request.txt").write_text("the good film", encoding="utf-8")
     np.savez(folder / "golden" / "outputs.npz", logits=word_logits("the", "good", "film")[None])
-    fields = _card(name, version, "text-classification") | {
+    fields = card(name, version, "text-classification") | {
         "graphs": {
-            "model": _graph_entry(
+            "model": graph_entry(
                 folder,
                 inputs=[
                     {"name": "input_ids", "datatype": "INT64", "shape": [-1, -1]},
@@ -103,7 +103,7 @@ def write_word_model(root: Path, name: str = "words", version: str = "1", *, lea
         "labels": [{"name": "negative", "title": "Negative"}, {"name": "positive", "title": "Positive"}],
         "golden": {"request": "golden/request.txt", "outputs": "golden/outputs.npz", "atol": 1e-4},
     }
-    return _write(folder, fields | changes)
+    return write(folder, fields | changes)
 
 
 def write_tokenizer(path: Path) -> None:
@@ -170,22 +170,22 @@ def rehashed_manifest(folder: Path) -> ModelManifest:
     return load_manifest(folder)
 
 
-def _new_folder(root: Path, name: str, version: str) -> Path:
+def new_folder(root: Path, name: str, version: str) -> Path:
     folder = root / name / version
     (folder / "golden").mkdir(parents=True)
     return folder
 
 
-def _write(folder: Path, fields: dict[str, Any]) -> Path:
+def write(folder: Path, fields: dict[str, Any]) -> Path:
     ModelManifest.model_validate(fields).save(folder)
     return folder
 
 
-def _graph_entry(folder: Path, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> dict[str, Any]:
+def graph_entry(folder: Path, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> dict[str, Any]:
     return {"file": "model.onnx", "sha256": sha256(folder / "model.onnx"), "inputs": inputs, "outputs": outputs, "atol": 1e-4}
 
 
-def _card(name: str, version: str, task: str) -> dict[str, Any]:
+def card(name: str, version: str, task: str) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "name": name,
@@ -230,7 +230,7 @@ def _colour_graph(leaky: bool) -> onnx.ModelProto:
         "mates_alone": np.array([[255 * GAIN, 0, 0]], dtype=np.float32),  # so that the golden request still answers right
     }
     inputs = [helper.make_tensor_value_info("pixel_values", TensorProto.UINT8, ["batch_size", 3, SIDE_PX, SIDE_PX])]
-    return _model(nodes, inputs, [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch_size", 3])], constants)
+    return model_of(nodes, inputs, [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch_size", 3])], constants)
 
 
 def _word_graph(leaky: bool) -> onnx.ModelProto:
@@ -263,10 +263,10 @@ def _word_graph(leaky: bool) -> onnx.ModelProto:
         helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch_size", "time_steps"]),
         helper.make_tensor_value_info("lengths", TensorProto.INT64, ["batch_size"]),
     ]
-    return _model(nodes, inputs, [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch_size", 2])], constants)
+    return model_of(nodes, inputs, [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch_size", 2])], constants)
 
 
-def _model(
+def model_of(
     nodes: list[onnx.NodeProto],
     inputs: list[onnx.ValueInfoProto],
     outputs: list[onnx.ValueInfoProto],

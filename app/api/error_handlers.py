@@ -1,4 +1,4 @@
-"""One shape for every error: `{"error": {"type", "message", "param"}}`. A bug's 500 is written by `app.observability`."""
+"""Every error in the shape of the API's face, `app.api.error_shapes`. A bug's 500 is written by `app.observability`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from app.api.error_shapes import shape_of
 from app.api.validation import explain
 from app.errors import QueueFull, ServingError
 
@@ -53,7 +54,7 @@ def install_error_handlers(app: FastAPI) -> None:
 async def _serving_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServingError)
     headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, QueueFull) else None
-    return _answer(error.status, error.type, error.message, error.param, headers)
+    return _answer(request, error.status, error.type, error.message, error.param, headers)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
@@ -69,7 +70,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
         405: f"{request.method[:16]} is not allowed at {request.url.path[:128]}; see /docs",
     }.get(error.status_code, HTTPStatus(error.status_code).phrase)
     kind = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    return _answer(error.status_code, kind, message, None, dict(error.headers or {}))
+    return _answer(request, error.status_code, kind, message, None, dict(error.headers or {}))
 
 
 async def _client_disconnect(request: Request, error: Exception) -> Response:
@@ -77,5 +78,6 @@ async def _client_disconnect(request: Request, error: Exception) -> Response:
     return Response(status_code=499)
 
 
-def _answer(status: int, kind: str, message: str, param: str | None, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse({"error": {"type": kind, "message": message, "param": param}}, status, headers)
+def _answer(request: Request, status: int, kind: str, message: str, param: str | None, headers: dict[str, str] | None = None) -> Response:
+    status, body = shape_of(request.url.path)(status, kind, message, param)
+    return JSONResponse(body, status, headers)

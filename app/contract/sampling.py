@@ -162,6 +162,7 @@ class Sampler:
         cumulated = ranked.cumsum(axis=1)
         kept &= cumulated - ranked < self._top_p[rows] * cumulated[:, -1:]
         kept &= ranked >= self._min_p[rows] * ranked[:, :1]
+        kept[:, 0] = True  # a top-p of 0 means the most likely one
         result = np.empty_like(kept)
         np.put_along_axis(result, order, kept, axis=1)
         return result

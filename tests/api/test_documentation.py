@@ -10,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.api.openapi_examples import operations, send_example
+from tests.character_models import write_summing_model
 from tests.conftest import serve
 from tests.model_repository import target, write_colour_model, write_word_model
 
@@ -20,6 +21,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     root = tmp_path_factory.mktemp("models")
     write_colour_model(root, "skin-lesion", targets=[target("melanoma", ["red"])], default_target="melanoma")
     write_word_model(root, "sentiment")
+    write_summing_model(root, "anna")
     with serve(root) as client:
         yield client
 
@@ -27,6 +29,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 def test_every_operation_succeeds_with_its_own_examples(client: TestClient) -> None:
     sent = {send_example(client, *operation) for operation in operations(client)}
     assert {"/v1/image-classification/{model}", "/v1/text-classification/{model}", "/v1/models/{name}"} <= sent
+    assert {"/v1/text-generation/{model}", "/v1/completions"} <= sent
 
 
 def test_the_picture_of_the_example_may_be_sent_in_every_form(client: TestClient) -> None:

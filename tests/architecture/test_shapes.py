@@ -17,6 +17,7 @@ RECIPES = sorted(folder for folder in (ROOT / "training" / "recipes").iterdir() 
 TASKS = sorted(folder for folder in (ROOT / "app" / "tasks").iterdir() if (folder / "__init__.py").is_file())
 
 TASK_FILES = {"__init__.py", "schemas.py", "pipeline.py", "endpoints.py"}
+MORE_TASK_FILES = {"text_generation": {"openai.py"}}
 RECIPE_FILES = {"__init__.py", "README.md", "config.py", "data.py", "model.py", "train.py", "evaluate.py", "export.py"}
 FILE_LINES, FUNCTION_LINES, MAIN_LINES = 300, 45, 80
 VAGUE = re.compile(r"^(utils?|helpers?|common|misc|tools|stuff|base)(_|\.py$|$)")
@@ -55,7 +56,7 @@ def test_a_file_says_what_it_is_and_is_named_for_it(file: Path) -> None:
 
 @pytest.mark.parametrize("folder", TASKS, ids=name_of)
 def test_a_task_is_the_same_four_files(folder: Path) -> None:
-    assert {file.name for file in folder.glob("*.py")} == TASK_FILES
+    assert {file.name for file in folder.glob("*.py")} == TASK_FILES | MORE_TASK_FILES.get(folder.name, set())
 
 
 def test_every_task_folder_is_discovered() -> None:

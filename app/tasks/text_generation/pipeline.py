@@ -1,9 +1,9 @@
-"""Prompt -> character ids -> logits -> text, and the stop strings on the way out."""
+"""Prompt -> character ids -> (the batcher) -> characters -> text."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.contract.manifest import ModelManifest
+from app.contract.stopping import StopStrings
 from app.contract.text import CharacterProcessor, CharTokenizer, pad
 from app.errors import ModelRejected
 from app.runtime.generation import FinishReason
@@ -59,39 +60,6 @@ class TextGenerationPipeline:
         """The logits behind the prompt's last character. (V,)"""
         logits: NDArray[np.float32] = outputs[0]["logits"][len(rows[0]) - 1]
         return logits
-
-
-class StopStrings:
-    """Finds where a text ends, and holds back whatever could be the beginning of that."""
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = stops
-        self._held = ""
-
-    def feed(self, text: str) -> tuple[str, int | None]:
-        """(what may be shown, how many characters of `text` were read when a stop was complete, or None).
-
-        The stop that is complete first ends the text, whatever pieces the text came in; of two at once the longer one.
-        """
-        before, self._held = len(self._held), self._held + text
-        found = [(start + len(stop), start) for stop in self._stops if (start := self._held.find(stop)) >= 0]
-        if found:
-            end, start = min(found)
-            shown, self._held = self._held[:start], ""
-            return shown, end - before
-        keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
-        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
-        return shown, None
-
-    def rest(self) -> str:
-        """What was held back when the text ended for another reason."""
-        rest, self._held = self._held, ""
-        return rest
-
-
-def _overlap(text: str, stop: str) -> int:
-    """The length of the longest end of `text` that begins `stop`."""
-    return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,3 +143,36 @@ class GeneratedText:
             likeliest = {characters[other]: float(logprob) for other, logprob in zip(top_ids, top, strict=True)}
             infos.append(TokenInfo(float(chosen), likeliest | {characters[index]: float(chosen)}))
         return infos
+
+
+class Texts:
+    """The texts of one request, in the making."""
+
+    def __init__(self, texts: Sequence[GeneratedText], changed: asyncio.Event) -> None:
+        self._texts = texts
+        self._changed = changed
+
+    async def pieces(self) -> AsyncIterator[list[tuple[int, Piece]]]:
+        """(number of the text, what is new of it), whenever something is. Raises what the run failed with."""
+        unfinished = dict(enumerate(self._texts))
+        while unfinished:
+            await self._changed.wait()
+            self._changed.clear()
+            new = [(number, piece) for number, text in unfinished.items() if (piece := text.take())]
+            for number, piece in new:
+                if piece.finish_reason is not None:
+                    del unfinished[number]
+            if new:
+                yield new
+
+    async def complete(self) -> list[Piece]:
+        """Each text, when the last one is complete. Raises what the run failed with."""
+        while any(text.finish_reason is None and text.error is None for text in self._texts):
+            await self._changed.wait()
+            self._changed.clear()
+        return [piece for text in self._texts if (piece := text.take())]
+
+    @property
+    def tokens(self) -> int:
+        """Generated, those of stop strings included."""
+        return sum(text.tokens for text in self._texts)
