@@ -52,6 +52,19 @@ def export(
     module.eval()
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(module, path, inputs, outputs, cases[0])
+    return proved(model, module, path, inputs, outputs, cases, atol)
+
+
+def proved(
+    model: str,
+    module: nn.Module,
+    path: Path,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    cases: Sequence[Tensors],
+    atol: float,
+) -> Graph:
+    """Prove a file that the recipe wrote itself, and describe it for the manifest. Raises ExportError."""
     print(f"export {model}: {prove(module, path, inputs, outputs, cases, atol)}", flush=True)
     return Graph(file=path.name, sha256=sha256(path), inputs=tuple(inputs), outputs=tuple(outputs), atol=atol)
 

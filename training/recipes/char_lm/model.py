@@ -13,7 +13,7 @@ from training.recipes.char_lm.config import NetConfig
 class CharLSTM(nn.Module):
     """Predicts the next character from all before it (Hochreiter & Schmidhuber 1997; Karpathy 2015).
 
-    The state is one tensor (B, L, 2, H), h and c of every layer, so that a sequence's state is one row.
+    The state is one tensor (B, 2L, H), h and c of the first layer, then of the next, so that a sequence's state is one row.
     """
 
     def __init__(self, config: NetConfig, vocabulary_size: int) -> None:
@@ -41,21 +41,21 @@ class CharLSTM(nn.Module):
 
     def zero_state(self, batch: int) -> Tensor:
         """What the network knows before the first character: nothing."""
-        return self.head.weight.new_zeros(batch, self.config.layers, 2, self.config.hidden)  # (B, L, 2, H)
+        return self.head.weight.new_zeros(batch, 2 * self.config.layers, self.config.hidden)  # (B, 2L, H)
 
     def forward(self, input_ids: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, T, V) of the character after each, and the state after the last one."""
         config = self.config
         hidden = F.dropout(self.embedding(input_ids), config.input_dropout, self.training)  # (B, T) -> (B, T, E)
-        states = []
+        before = state.transpose(0, 1).contiguous().split(1)  # 2L tensors (1, B, H)
+        after: list[Tensor] = []
         for number, layer in enumerate(self.layers):
             if number > 0:
                 hidden = F.dropout(hidden, config.hidden_dropout, self.training)
-            h, c = (part.unsqueeze(0).contiguous() for part in state[:, number].unbind(1))  # (1, B, H)
-            hidden, (h, c) = self._read(layer, hidden, (h, c))  # (B, T, E or H) -> (B, T, H)
-            states.append(torch.stack([h[0].float(), c[0].float()], dim=1))  # (B, 2, H)
+            hidden, (h, c) = self._read(layer, hidden, (before[2 * number], before[2 * number + 1]))  # (B, T, E or H) -> (B, T, H)
+            after += [h.float(), c.float()]  # in half precision a state would lose what it carries
         hidden = F.dropout(hidden, config.output_dropout, self.training)
-        return self.head(hidden), torch.stack(states, dim=1)  # (B, T, H) -> (B, T, V); (B, L, 2, H)
+        return self.head(hidden), torch.cat(after).transpose(0, 1)  # (B, T, H) -> (B, T, V); (2L, B, H) -> (B, 2L, H)
 
     def _read(self, layer: nn.Module, hidden: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """One layer over a chunk, in training with some of its recurrent weights dropped for the whole chunk."""

@@ -96,7 +96,7 @@ def chunks_of(length: int, config: Config) -> int:
 
 
 def draw_chunks(ids: NDArray[np.int64], config: Config, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """An epoch: characters (B, T + 1), the last of which is the next chunk's first, and which states are kept (B, 1, 1, 1).
+    """An epoch: characters (B, T + 1), the last of which is the next chunk's first, and which states are kept (B, 1, 1).
 
     The text is turned by a random offset each epoch, so that its places and its chunks begin elsewhere.
     """
@@ -105,7 +105,7 @@ def draw_chunks(ids: NDArray[np.int64], config: Config, epoch: int) -> Iterator[
     length = len(ids) // config.batch_size
     places = torch.from_numpy(turned[: length * config.batch_size].reshape(config.batch_size, length))
     for start in range(0, chunks_of(len(ids), config) * config.chunk, config.chunk):
-        kept = generator.random((config.batch_size, 1, 1, 1)) >= config.reset_probability
+        kept = generator.random((config.batch_size, 1, 1)) >= config.reset_probability
         yield places[:, start : start + config.chunk + 1], torch.from_numpy(kept)
 
 
