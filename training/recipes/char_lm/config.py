@@ -36,4 +36,8 @@ class Config:
     max_gradient_norm: float = 1.0
     ema_decay: float = 0.995  # of the averaged weights, which are the ones evaluated and shipped
     validation_streams: int = 16  # parts of the last 10 % that an epoch's validation reads side by side; `evaluate` reads it in one
+    window: int = 256  # characters of a block in the second protocol of `evaluate`, as in nanoGPT
+    samples: int = 8  # texts that `evaluate` writes at each temperature
+    sample_length: int = 1_000  # characters of each
+    compare_variants: bool = True  # `evaluate` also measures other files of the same weights, see variants.py
     net: NetConfig = field(default_factory=NetConfig)

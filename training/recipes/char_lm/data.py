@@ -27,7 +27,7 @@ class Text:
     name: str
     source: Source
     licence: str
-    appendix: str | None = None  # what stands behind the work itself, from these words on
+    appendix: str | None = None  # the first words of what stands behind the work itself
 
 
 CORPORA = {
@@ -39,7 +39,7 @@ CORPORA = {
             checksum="sha256:568bb39fc78aca98e9db91c4329dcd1aa5ec4c3df3aca2064ce5d6f023ae16c9",
         ),
         licence="public domain",
-        appendix="End of Project Gutenberg",
+        appendix="*** END OF THIS PROJECT GUTENBERG",
     ),
     "shakespeare": Text(
         name="Tiny Shakespeare (Karpathy 2015)",
@@ -60,6 +60,7 @@ class Corpus:
     text: str
     characters: str  # the alphabet, sorted; a character's id is its index
     source: DataSource | None  # None: synthetic
+    appendix: str | None = None  # as in Text
 
     @property
     def tokenizer(self) -> CharTokenizer:
@@ -68,6 +69,12 @@ class Corpus:
     def part(self, split: str) -> str:
         border = int(len(self.text) * TRAIN_SHARE)
         return self.text[:border] if split == "train" else self.text[border:]
+
+    def work_length(self) -> int:
+        """Characters of the validation part that belong to the work itself."""
+        part = self.part("validation")
+        place = part.find(self.appendix) if self.appendix else -1
+        return len(part) if place < 0 else place
 
     def ids(self, split: str) -> NDArray[np.int64]:
         return self.tokenizer.encode(self.part(split))
@@ -103,4 +110,5 @@ def load(run: Run[Config]) -> Corpus:
         prepare(run)
     described = json.loads((run.directory / "corpus.json").read_text())
     source = DataSource(**described["source"]) if described["source"] else None
-    return Corpus((run.directory / "text.txt").read_text(encoding="utf-8"), described["characters"], source)
+    appendix = CORPORA[run.config.corpus].appendix if source else None
+    return Corpus((run.directory / "text.txt").read_text(encoding="utf-8"), described["characters"], source, appendix)
