@@ -1,4 +1,4 @@
-"""The server under test: `axon serve` as a process of its own, as a user would start it."""
+"""The servers under test, each a process of its own: `axon serve` as a user would start it, and the plain baseline."""
 
 from __future__ import annotations
 
@@ -21,11 +21,25 @@ START_LIMIT_S = 60.0
 def running_server(models: Path) -> Iterator[int]:
     """The port of a server whose models are all warm. Default settings, log thrown away."""
     port = _free_port()
-    environment = os.environ | {"AXON_PORT": str(port), "AXON_HOST": "127.0.0.1", "AXON_MODELS": str(models)}
-    process = subprocess.Popen([sys.executable, "-m", "app", "serve"], env=environment, stderr=subprocess.DEVNULL)
+    environment = {"AXON_PORT": str(port), "AXON_HOST": "127.0.0.1", "AXON_MODELS": str(models)}
+    with _running(["-m", "app", "serve"], port, environment):
+        yield port
+
+
+@contextmanager
+def plain_server(directory: Path) -> Iterator[int]:
+    """The port of the baseline, with one model that writes."""
+    port = _free_port()
+    with _running(["-m", "bench.plain", str(directory), "--port", str(port)], port, {}):
+        yield port
+
+
+@contextmanager
+def _running(arguments: list[str], port: int, environment: dict[str, str]) -> Iterator[None]:
+    process = subprocess.Popen([sys.executable, *arguments], env=os.environ | environment, stderr=subprocess.DEVNULL)
     try:
         _wait_until_ready(port, process)
-        yield port
+        yield
     finally:
         process.terminate()
         process.wait()

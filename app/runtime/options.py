@@ -20,7 +20,7 @@ class GenerationOptions:
 
     max_live_sequences: int = 64
     max_waiting_sequences: int = 256
-    prefill_chunk_tokens: int = 32
+    prefill_chunk_tokens: int = 64
 
 
 @dataclass(frozen=True, slots=True)
