@@ -15,7 +15,7 @@ from training.recipes.sentiment.config import Config, DataConfig
 from training.recipes.sentiment.data import Split, prepare, split_of, tokenize, truncate
 from training.recipes.sentiment.evaluate import unseen
 from training.recipes.sentiment.phrases import phrases
-from training.recipes.sentiment.probes import PROBES
+from training.recipes.sentiment.probes import FRESH_PROBES, PROBES
 from training.recipes.sentiment.reviews import NEGATIVE, POSITIVE, UNLABELLED, Review, read_reviews
 from training.recipes.sentiment.tokenizer import train_tokenizer
 
@@ -114,16 +114,31 @@ def test_a_long_review_keeps_its_head_and_its_tail_and_an_empty_one_is_unknown()
     assert truncate([], config) == [1]
 
 
+# What tests/models asks of the model that ships.
+OF_THE_SHIPPED_MODEL = (
+    "not bad at all",
+    "I expected more.",
+    "A wonderful film, moving from the first scene to the last.",
+    "Terrible. I want my two hours back.",
+    "I did not like it.",
+)
+
+
 def test_no_probe_is_taught() -> None:
     def bare(text: str) -> str:
-        return "".join(letter for letter in text.lower() if letter.isalpha())
+        return " ".join("".join(letter for letter in text.lower() if letter.isalpha() or letter == " ").split())
 
     taught = {bare(sentence) for sentences in phrases().values() for sentence in sentences}
-    assert taught.isdisjoint({bare(probe) for probe in PROBES})
+    probes = {bare(probe) for probe in (*PROBES, *FRESH_PROBES)}
+    assert {bare(sentence) for sentence in OF_THE_SHIPPED_MODEL} <= probes
+    assert taught.isdisjoint(probes)
+    assert not [text for text in taught for probe in probes if len(probe.split()) > 2 and f" {probe} " in f" {text} "]
 
 
 def test_negation_turns_what_the_grammar_teaches() -> None:
     kinds = phrases()
     assert kinds["verdict"]["it was good"] > 0.5 > kinds["negation"]["it was not good"]
     assert kinds["negation"]["it wasn't bad at all"] > 0.5 > kinds["verdict"]["it was bad"]
+    assert kinds["expectation"]["we hoped for better"] < 0.5 < kinds["expectation"]["i feared far worse"]
+    assert kinds["opinion of others"]["no one would call it funny"] < 0.5 < kinds["opinion of others"]["no one would call it dull"]
     assert set(kinds["fact"].values()) == {0.5}

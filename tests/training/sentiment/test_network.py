@@ -14,10 +14,10 @@ from training.recipes.sentiment import mixing, wide
 from training.recipes.sentiment.batches import chunks, groups, pad
 from training.recipes.sentiment.config import WideConfig
 from training.recipes.sentiment.data import Split
-from training.recipes.sentiment.finetune import Epoch
+from training.recipes.sentiment.epochs import Epoch
 from training.recipes.sentiment.losses import NegativeSampler, adversarial_shift, sampled_softmax
 from training.recipes.sentiment.model import pool
-from training.recipes.sentiment.network import SHORT_TOKENS, Wide, first_occurrences, length_share
+from training.recipes.sentiment.network import SHORT_TOKENS, Wide, first_occurrences, length_share, quantize_rows
 from training.recipes.sentiment.short_texts import interleave
 
 VOCABULARY = 50
@@ -61,6 +61,15 @@ def test_a_slot_that_few_reviews_fill_weighs_nothing() -> None:
 def test_only_the_first_occurrence_within_the_length_counts() -> None:
     values = torch.tensor([[4, 4, 5, 4, 6], [9, 8, 8, 7, 7]])
     assert first_occurrences(values, torch.tensor([5, 2])).tolist() == [[1, 0, 1, 0, 1], [1, 1, 0, 0, 0]]
+
+
+def test_a_row_of_bytes_is_the_row_within_half_a_step() -> None:
+    table = torch.randn(20, 8, generator=torch.Generator().manual_seed(0)) * torch.logspace(-3, 3, 20)[:, None]
+    table[0] = 0
+    rows, steps = quantize_rows(table)
+    assert rows.dtype == torch.int8
+    torch.testing.assert_close(steps[1:], table.abs().amax(dim=1, keepdim=True)[1:] / 127)
+    assert ((rows.float() * steps - table).abs() <= steps * 0.501).all()
 
 
 def test_pooling_sees_words_only() -> None:

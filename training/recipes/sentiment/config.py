@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -54,21 +55,22 @@ class FinetuneConfig:
     adversarial_norm: float = 5.0  # length of the perturbation of a review's embeddings, in units of their root mean square
     batch_size: int = 32
     learning_rate: float = 7e-4
+    embedding_rate: float = 0.1  # of that for the embeddings
     max_gradient_norm: float = 1.0
-    word_dropout: float = 0.1  # share of a review's words that become <unk>
-    embedding_dropout: float = 0.2
-    head_dropout: float = 0.4
+    word_dropout: float = 0.2  # share of a review's words that become <unk>
+    embedding_dropout: float = 0.3
+    head_dropout: float = 0.5
     spans_per_review: float = 0.3  # short spans cut from the reviews, per review and epoch
     longest_span: int = 48  # tokens
-    phrases: int = 2_000  # sentences of phrases.py in an epoch
+    phrases: int = 4_000  # sentences of phrases.py in an epoch
     save_every: int = 100  # batches between two checkpoints
 
 
 @dataclass(frozen=True)
 class ShortTextsConfig:
-    phrases: int = 9_600  # sentences of phrases.py
+    phrases: int = 16_000  # sentences of phrases.py
     spans_per_review: float = 0.2
-    short_per_review: int = 3  # batches of short texts to one of reviews
+    short_per_review: int = 4  # batches of short texts to one of reviews
     learning_rate: float = 4e-4
 
 
@@ -76,6 +78,7 @@ class ShortTextsConfig:
 class Config:
     seed: int = 1
     threads: int = 1
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
     data: DataConfig = field(default_factory=DataConfig)
     wide: WideConfig = field(default_factory=WideConfig)
     net: NetConfig = field(default_factory=NetConfig)

@@ -26,10 +26,9 @@ from training.recipes.sentiment.data import SPLITS, Split, load_split
 from training.recipes.sentiment.export import inputs, processor, write_graph
 from training.recipes.sentiment.mixing import load_network, load_parts
 from training.recipes.sentiment.network import SentimentNet, length_share
-from training.recipes.sentiment.probes import PROBES
+from training.recipes.sentiment.probes import FRESH_PROBES, PROBES
 
 BATCH = 16
-EAGER_STRIDE = 4  # PyTorch reads every fourth review: the proof at export holds it equal to the file, which reads all
 Logits = NDArray[np.float32]
 Answer = Callable[[dict[str, NDArray[np.int64]]], Logits]
 
@@ -53,15 +52,15 @@ def main(run: Run[Config]) -> None:
     logits = predict(served, test, "test, ONNX Runtime")
     figures = measure(logits, test.labels, temperature)
     check_sane(figures)
-    sample = test.take(range(0, len(test), EAGER_STRIDE))
-    eager_figures = measure(predict(eager(network), sample, "test, PyTorch"), sample.labels, temperature)
+    eager_figures = measure(predict(eager(network), test, "test, PyTorch"), test.labels, temperature)
     groups = reliability(softmax(logits, temperature), test.labels)
     evaluation: dict[str, Any] = {
         "graph_sha256": graph.sha256,
         "temperature": temperature,
-        "metrics": describe(figures, len(test), "ONNX Runtime", run) + describe(eager_figures, len(sample), "PyTorch", run),
+        "metrics": describe(figures, len(test), "ONNX Runtime", run) + describe(eager_figures, len(test), "PyTorch", run),
         "parts": accuracy_of_parts(run, network, logits, test),
-        "probes": probe(run, folder, served, temperature),
+        "probes": probe(run, folder, served, temperature, PROBES),
+        "fresh_probes": probe(run, folder, served, temperature, FRESH_PROBES),
         "reliability": {name: np.asarray(getattr(groups, name)).round(4).tolist() for name in ("confidence", "accuracy", "count")},
         "splits": {name: len(load_split(run, name)) for name in SPLITS} | {"test_measured": len(test)},
     }
@@ -142,12 +141,12 @@ def describe(figures: dict[str, dict[str, Any]], count: int, way: str, run: Run[
     return [{"name": name, **figure, "n": count, "data": data, "split": split, "note": way} for name, figure in figures.items()]
 
 
-def probe(run: Run[Config], folder: Path, served: Answer, temperature: float) -> list[dict[str, Any]]:
-    """P(positive) of each probe sentence."""
+def probe(run: Run[Config], folder: Path, served: Answer, temperature: float, texts: dict[str, str]) -> list[dict[str, Any]]:
+    """P(positive) of each sentence of `texts`, which maps it to what it means."""
     tokenizer = processor(run, folder).load(folder)
-    logits = np.concatenate([served(inputs([tokenizer.encode(text).input_ids])) for text in PROBES])
+    logits = np.concatenate([served(inputs([tokenizer.encode(text).input_ids])) for text in texts])
     probabilities = softmax(logits, temperature)[:, 1]
     return [
         {"text": text, "expected": expected, "positive": round(float(probability), 3)}
-        for (text, expected), probability in zip(PROBES.items(), probabilities, strict=True)
+        for (text, expected), probability in zip(texts.items(), probabilities, strict=True)
     ]

@@ -62,7 +62,7 @@ def write_graph(run: Run[Config], network: nn.Module, folder: Path) -> Graph:
 def write_manifest(run: Run[Config], folder: Path, graph: Graph, evaluation: dict[str, Any]) -> Path:
     text = processor(run, folder)
     request = inputs([text.load(folder).encode(GOLDEN_REQUEST).input_ids])
-    rows = RunLog(run.directory / "finetune", quiet=True).rows()
+    rows = RunLog(run.directory / "short_texts", quiet=True).rows()
     described = card.SYNTHETIC if run.config.data.synthetic_reviews else card.FILM_REVIEWS
     return ModelManifest(
         schema_version=1,
@@ -78,7 +78,9 @@ def write_manifest(run: Run[Config], folder: Path, graph: Graph, evaluation: dic
         batching=Batching(max_batch_size=16),
         golden=golden.record(folder / graph.file, GOLDEN_REQUEST, request, GOLDEN_ATOL),
         metrics=tuple(Metric(**metric) for metric in evaluation["metrics"]),
-        measurements={name: evaluation[name] for name in ("parts", "probes", "reliability", "splits") if name in evaluation},
+        measurements={
+            name: evaluation[name] for name in ("parts", "probes", "fresh_probes", "reliability", "splits") if name in evaluation
+        },
         provenance=provenance.describe(
             run, tuple(DataSource(**source) for source in load_sources(run)), trained_at=rows[-1]["time"], duration_s=duration_s(run)
         ),
@@ -115,5 +117,7 @@ def load_sources(run: Run[Config]) -> list[dict[str, str]]:
 
 
 def duration_s(run: Run[Config]) -> float:
-    """Clock time of both LSTM stages, from their logs."""
-    return float(sum(row["seconds"] for stage in ("pretrain", "finetune") for row in RunLog(run.directory / stage, quiet=True).rows()))
+    """Clock time of the LSTM's stages, from their logs."""
+    return float(
+        sum(row["seconds"] for stage in ("pretrain", "finetune", "short_texts") for row in RunLog(run.directory / stage, quiet=True).rows())
+    )

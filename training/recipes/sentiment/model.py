@@ -107,6 +107,7 @@ class Classifier(nn.Module):
 def pool(hidden: Tensor, lengths: Tensor) -> Tensor:
     """Mean, maximum and last state over the words, padding masked: (B, T, H), (B,) -> (B, 3H)."""
     real = (torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]).unsqueeze(2)  # (B, T, 1)
+    hidden = hidden.float()  # the sum over hundreds of words stays exact under bfloat16
     mean = (hidden * real).sum(dim=1) / lengths[:, None]  # (B, T, H) -> (B, H)
     maximum = hidden.masked_fill(~real, -2.0).amax(dim=1)  # (B, H); an LSTM's states lie in [-1, 1]
     last = hidden.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, hidden.shape[2])).squeeze(1)  # (B, H)

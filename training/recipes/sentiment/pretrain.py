@@ -58,8 +58,7 @@ def main(run: Run[Config], fabric: Fabric, teacher: np.ndarray) -> None:
         input_ids, verdicts = input_ids[rows].to(fabric.device), torch.from_numpy(teacher[plan[number]])[rows].to(fabric.device)
         state = module.reader.zero_state(len(verdicts))
         for inputs, targets in chunks(input_ids, config.chunk):
-            for parameters in optimizer.param_groups:
-                parameters["lr"] = config.learning_rate * schedule(step / sum(steps))
+            set_learning_rate(optimizer, config.learning_rate * schedule(step / sum(steps)))
             negatives, log_expected = (drawn.to(fabric.device) for drawn in sampler.draw(generator))
             language, verdict, state = module(inputs, targets, verdicts, negatives, log_expected, state)
             fabric.backward((language + config.teacher_weight * verdict) * scale)
@@ -76,6 +75,12 @@ def main(run: Run[Config], fabric: Fabric, teacher: np.ndarray) -> None:
             log.write(report, language=language / words, verdict=verdict / words, words_per_s=words / seconds, seconds=seconds)
             meter, started = torch.zeros(3), time.perf_counter()
             save(run, fabric, FILE, module, optimizer, group=number + 1, report=report + 1, done=number + 1 == len(plan))
+
+
+def set_learning_rate(optimizer: Any, rate: float) -> None:
+    """For every parameter, times its group's own `rate` where it has one."""
+    for parameters in optimizer.param_groups:
+        parameters["lr"] = rate * parameters.get("rate", 1.0)
 
 
 def schedule(done: float) -> float:

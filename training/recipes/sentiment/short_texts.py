@@ -1,25 +1,26 @@
 """Stage 3: a few minutes on short texts. Reviews hardly teach what four words mean, and in a pass over all of them short texts drown.
 
-Three batches of phrases and short spans to one of whole reviews, at a small learning rate, from the best epoch of the fine-tuning.
+Several batches of phrases and short spans to one of whole reviews, at a small learning rate, from the best epoch of the fine-tuning.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from training.kit import checkpoint
 from training.kit.run import Run
+from training.kit.run_log import RunLog
 from training.recipes.sentiment import finetune, pretrain
-from training.recipes.sentiment.batches import pad
 from training.recipes.sentiment.config import Config
 from training.recipes.sentiment.data import load_split
+from training.recipes.sentiment.epochs import Epoch, Phrases
 
 FILE = "short_texts.pt"
 
@@ -30,30 +31,23 @@ def main(run: Run[Config], fabric: Fabric) -> None:
     saved = checkpoint.load(run.directory / finetune.BEST)
     if (run.directory / FILE).is_file() or saved is None:
         return
-    module = finetune.build(run)
-    module.load_state_dict(saved["module"])
-    module, optimizer = fabric.setup(module, torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), fused=True))
+    module, optimizer = finetune.start(run, fabric, saved["module"])
     drawn = replace(run.config.finetune, phrases=config.phrases, spans_per_review=config.spans_per_review)
-    epoch = finetune.Epoch.draw(load_split(run, "train"), finetune.Phrases.read(run), drawn, (run.config.seed, 1_000))
+    epoch = Epoch.draw(load_split(run, "train"), Phrases.read(run), drawn, (run.config.seed, 1_000))
     plan = interleave(epoch, run.config.finetune.longest_span, config.short_per_review)
+    log, started = RunLog(run.directory / "short_texts", quiet=not fabric.is_global_zero), time.perf_counter()
     rows = slice(fabric.global_rank, None, fabric.world_size)
     for number, group in enumerate(tqdm(plan, unit="batch", disable=not fabric.is_global_zero, mininterval=30)):
         torch.manual_seed(run.config.seed * 1_000_003 + number)
-        for parameters in optimizer.param_groups:
-            parameters["lr"] = config.learning_rate * pretrain.schedule(number / len(plan))
-        input_ids, lengths = pad([epoch.sequences[index] for index in group[rows]])
-        input_ids = finetune.drop_words(input_ids, lengths, run.config.finetune.word_dropout)
-        targets = torch.from_numpy(epoch.targets[group[rows]]).to(fabric.device)  # (B,)
-        logits = module(input_ids.to(fabric.device), lengths.to(fabric.device))  # (B,)
-        fabric.backward(F.binary_cross_entropy_with_logits(logits, targets))
-        fabric.clip_gradients(module, optimizer, max_norm=run.config.finetune.max_gradient_norm)
-        optimizer.step()
-        optimizer.zero_grad()
+        pretrain.set_learning_rate(optimizer, config.learning_rate * pretrain.schedule(number / len(plan)))
+        finetune.step(fabric, module, optimizer, epoch.batch(group[rows], drawn.word_dropout), drawn)
+    scores = finetune.evaluate(module, load_split(run, "validation"))
+    log.write(0, seconds=time.perf_counter() - started, **scores)
     if fabric.is_global_zero:
         checkpoint.save(run.directory / FILE, {"module": module.state_dict()})
 
 
-def interleave(epoch: finetune.Epoch, longest_span: int, short_per_review: int) -> list[NDArray[np.int64]]:
+def interleave(epoch: Epoch, longest_span: int, short_per_review: int) -> list[NDArray[np.int64]]:
     """All groups of short texts, and after every `short_per_review` of them one of longer reviews."""
     longest = [max(len(epoch.sequences[index]) for index in group) for group in epoch.groups]
     short = [group for group, length in zip(epoch.groups, longest, strict=True) if length <= longest_span]

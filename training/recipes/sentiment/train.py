@@ -12,7 +12,7 @@ from training.recipes.sentiment.data import load_split, load_tokenizer, prepare
 
 
 def main(run: Run[Config]) -> None:
-    fabric = launch_fabric(run.config.threads)
+    fabric = launch_fabric(run.config.threads, run.config.precision)
     if fabric.is_global_zero:
         if not (run.directory / "tokenizer.json").is_file():
             prepare(run)
