@@ -1,0 +1,339 @@
+"""ContinuousBatcher: who is admitted, who waits, who ends, on a model whose texts are known by construction."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from numpy.typing import NDArray
+
+from app.contract.sampling import SamplingOptions
+from app.errors import DeadlineExceeded, InputTooLarge, ModelNotReady, QueueFull
+from app.runtime.generation import ContinuousBatcher
+from app.runtime.metrics import ServingMetrics
+from app.runtime.session import OrtSession, Tensors
+from app.runtime.slots import GenerationRequest, Slots, Tokens
+from tests.character_models import ALPHABET, drawn_text, ids_of, most_likely_text, write_summing_model
+
+pytestmark = pytest.mark.anyio
+
+ENDLESS = 10**7
+
+
+class Sink:
+    """Collects a text; ends it at `stop_after` tokens."""
+
+    def __init__(self, stop_after: int = ENDLESS) -> None:
+        self.text = ""
+        self.pieces = 0
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.started = asyncio.Event()
+        self._stop_after = stop_after
+
+    def put_prompt(self, tokens: Tokens) -> None: ...
+
+    def put(self, tokens: Tokens) -> bool:
+        self.text += "".join(ALPHABET[index] for index in tokens.ids)
+        self.pieces += 1
+        self.started.set()
+        return len(self.text) >= self._stop_after
+
+    def end(self, reason: str) -> None:
+        self.ended.set_result(reason)
+
+    def fail(self, error: Exception) -> None:
+        self.ended.set_exception(error)
+
+
+class Gate:
+    """A session whose runs wait until they are let through, so that a test decides what meets."""
+
+    requested_provider = actual_provider = "none"
+
+    def __init__(self, session: OrtSession) -> None:
+        self._session = session
+        self._open = threading.Event()
+        self._open.set()
+        self.rows: list[int] = []
+        self.steps: list[int] = []  # tokens of each row of a run
+        self.error: Exception | None = None
+
+    def close(self) -> None:
+        self._open.clear()
+
+    def open(self) -> None:
+        self._open.set()
+
+    def run(self, tensors: Mapping[str, NDArray[Any]]) -> Tensors:
+        self._open.wait(20)
+        self.rows.append(len(tensors["lengths"]))
+        self.steps.append(tensors["input_ids"].shape[1])
+        if self.error is not None:
+            raise self.error
+        return self._session.run(tensors)
+
+
+Make = Callable[..., ContinuousBatcher]
+
+
+@pytest.fixture(scope="module")
+def sums(tmp_path_factory: pytest.TempPathFactory) -> OrtSession:
+    return OrtSession(write_summing_model(tmp_path_factory.mktemp("sums")) / "model.onnx")
+
+
+@pytest.fixture
+def gate(sums: OrtSession) -> Gate:
+    return Gate(sums)
+
+
+@pytest.fixture
+def metrics() -> ServingMetrics:
+    return ServingMetrics()
+
+
+@pytest.fixture
+def make(gate: Gate, metrics: ServingMetrics) -> Iterator[Make]:
+    with ThreadPoolExecutor(1) as executor:
+
+        def made(slots: int = 4, waiting: int = 8, chunk_tokens: int = 8) -> ContinuousBatcher:
+            rows = Slots(gate, slots, (1,), len(ALPHABET), chunk_tokens)
+            return ContinuousBatcher("sums", rows, executor, metrics.of("sums", "1"), max_waiting=waiting)
+
+        yield made
+        gate.open()
+
+
+def greedy(prompt: str, max_tokens: int) -> GenerationRequest:
+    return GenerationRequest(ids_of(prompt), max_tokens, SamplingOptions(temperature=0))
+
+
+def live(metrics: ServingMetrics, name: str = "live") -> float:
+    return float(metrics.registry.get_sample_value(f"axon_{name}_sequences", {"model": "sums", "version": "1"}) or 0)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < give_up_at
+        await asyncio.sleep(0.001)
+
+
+async def test_a_text_is_the_models(make: Make) -> None:
+    sink = Sink()
+    make().submit([(greedy("Happy families", 300), sink)])
+    assert await sink.ended == "length"
+    assert sink.text == most_likely_text("Happy families", 300)
+    assert sink.pieces < 100  # the event loop is not woken for each token
+
+
+async def test_one_token_and_none_are_texts_too(make: Make) -> None:
+    one, none = Sink(), Sink()
+    make().submit([(greedy("A", 1), one), (greedy("A", 0), none)])
+    assert (await one.ended, one.text) == ("length", most_likely_text("A", 1))
+    assert (await none.ended, none.text) == ("length", "")
+
+
+async def test_texts_that_come_and_go_keep_their_own_words(make: Make) -> None:
+    batcher, sinks = make(slots=5, waiting=100), []
+    for number in range(60):
+        prompt, options = "Happy families "[: 1 + number % 15], SamplingOptions(seed=number)
+        length = 1 + 37 * number % 90
+        sinks.append((Sink(), prompt, length, options))
+        batcher.submit([(GenerationRequest(ids_of(prompt), length, options), sinks[-1][0])])
+        await asyncio.sleep(0.001 * (number % 3))
+    for sink, prompt, length, options in sinks:
+        await sink.ended
+        assert sink.text == drawn_text(prompt, length, options)
+
+
+async def test_a_short_text_does_not_wait_for_a_long_one(make: Make, metrics: ServingMetrics) -> None:
+    batcher, long, short = make(), Sink(), Sink()
+    (endless,) = batcher.submit([(greedy("A", ENDLESS), long)])
+    await long.started.wait()
+    batcher.submit([(greedy("B", 5), short)])
+    assert await asyncio.wait_for(short.ended, 10) == "length"
+    assert not long.ended.done()
+    endless.cancel()
+    await until(lambda: live(metrics) == 0)
+
+
+async def test_live_texts_go_on_while_a_long_prompt_is_read(make: Make, gate: Gate) -> None:
+    batcher, talking, reading = make(chunk_tokens=8), Sink(), Sink()
+    (endless,) = batcher.submit([(greedy("A", ENDLESS), talking)])
+    await talking.started.wait()
+    gate.close()
+    batcher.submit([(greedy("x" * 800, 1), reading)])
+    gate.steps.clear()
+    gate.open()
+    await reading.ended
+    endless.cancel()
+    first, last = gate.steps.index(8), len(gate.steps) - 1 - gate.steps[::-1].index(8)
+    assert gate.steps[first : last + 1].count(8) == 100
+    assert gate.steps[first : last + 1].count(1) >= 99  # at least one step between two chunks
+    assert talking.text == most_likely_text("A", len(talking.text))
+
+
+async def test_live_texts_share_each_step(make: Make, gate: Gate) -> None:
+    batcher, sinks = make(slots=4), [Sink() for _ in range(4)]
+    gate.close()
+    batcher.submit([(greedy("A", 50), sink) for sink in sinks])
+    gate.open()
+    await asyncio.gather(*(sink.ended for sink in sinks))
+    assert gate.rows == [4] * 50
+
+
+async def test_what_does_not_fit_waits_and_what_does_not_fit_there_is_refused(make: Make, gate: Gate, metrics: ServingMetrics) -> None:
+    batcher, sinks = make(slots=2, waiting=3), [Sink() for _ in range(5)]
+    gate.close()
+    batcher.submit([(greedy("A", 20), sink) for sink in sinks])
+    await until(lambda: live(metrics, "waiting") == 3)
+    assert live(metrics) == 2
+    with pytest.raises(QueueFull) as refused:
+        batcher.submit([(greedy("A", 20), Sink())])
+    assert refused.value.retry_after_s == 1
+    with pytest.raises(InputTooLarge, match="6 texts at once, 'sums' takes 5"):
+        batcher.submit([(greedy("A", 20), Sink())] * 6)
+    gate.open()
+    for sink in sinks:
+        await sink.ended
+        assert sink.text == most_likely_text("A", 20)
+
+
+async def test_all_or_none_of_a_requests_texts_are_taken(make: Make, gate: Gate) -> None:
+    batcher = make(slots=2, waiting=1)
+    gate.close()
+    first, taken = Sink(), [Sink(), Sink()]
+    batcher.submit([(greedy("A", 2), first)])
+    with pytest.raises(QueueFull):
+        batcher.submit([(greedy("A", 2), Sink()) for _ in range(3)])
+    batcher.submit([(greedy("A", 2), sink) for sink in taken])
+    gate.open()
+    await asyncio.gather(first.ended, *(sink.ended for sink in taken))
+
+
+async def test_the_time_to_come_back_is_what_the_work_takes(make: Make, gate: Gate) -> None:
+    batcher, warm = make(slots=1, waiting=3), Sink()
+    batcher.submit([(greedy("A", 2000), warm)])
+    started = time.monotonic()
+    await warm.ended
+    token_s = (time.monotonic() - started) / 2000
+    gate.close()
+    tokens = int(30 / token_s)
+    sequences = batcher.submit([(greedy("A", tokens), Sink()) for _ in range(2)])
+    assert 10 <= batcher.retry_after_s() <= 120  # two texts of thirty seconds each; the machine's pace varies
+    sequences += batcher.submit([(greedy("A", 10**9), Sink())])
+    assert batcher.retry_after_s() == 120
+    for sequence in sequences:
+        sequence.cancel()
+
+
+async def test_a_text_may_end_before_its_length(make: Make, metrics: ServingMetrics) -> None:
+    sink = Sink(stop_after=30)
+    make().submit([(greedy("A", ENDLESS), sink)])
+    assert await sink.ended == "stop"
+    await until(lambda: live(metrics) == 0)
+
+
+async def test_a_cancelled_text_frees_its_slot_for_the_next(make: Make, metrics: ServingMetrics) -> None:
+    batcher, left, waiting = make(slots=1), Sink(), Sink()
+    (sequence,) = batcher.submit([(greedy("A", ENDLESS), left)])
+    await left.started.wait()
+    batcher.submit([(greedy("B", 3), waiting)])
+    sequence.cancel()
+    assert await asyncio.wait_for(waiting.ended, 10) == "length"
+    assert waiting.text == most_likely_text("B", 3)
+    assert not left.ended.done()  # nobody is told: the caller left
+    await until(lambda: live(metrics) == 0)
+
+
+async def test_a_text_that_is_cancelled_while_it_waits_never_runs(make: Make, gate: Gate) -> None:
+    batcher, first = make(slots=1), Sink()
+    gate.close()
+    batcher.submit([(greedy("A", 3), first)])
+    (waiting,) = batcher.submit([(greedy("B", 3), Sink())])
+    waiting.cancel()
+    gate.open()
+    await first.ended
+    assert len(gate.rows) == 3
+
+
+async def test_a_deadline_ends_a_text_wherever_it_is(make: Make) -> None:
+    batcher, sinks = make(slots=1), [Sink(), Sink()]
+    deadline = time.monotonic() + 0.1
+    batcher.submit([(greedy("A", ENDLESS), sinks[0])], deadline)
+    batcher.submit([(greedy("A", 3), sinks[1])], deadline)
+    for sink in sinks:
+        with pytest.raises(DeadlineExceeded):
+            await asyncio.wait_for(sink.ended, 10)
+    after = Sink()
+    batcher.submit([(greedy("A", 3), after)])
+    assert await after.ended == "length"
+
+
+async def test_a_run_that_fails_fails_its_texts_and_the_next_ones_are_written(
+    make: Make, gate: Gate, metrics: ServingMetrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    batcher, sinks = make(), [Sink(), Sink()]
+    gate.close()
+    batcher.submit([(greedy("A", ENDLESS), sink) for sink in sinks])
+    gate.error = RuntimeError("out of memory")
+    gate.open()
+    for sink in sinks:
+        with pytest.raises(RuntimeError, match="out of memory"):
+            await sink.ended
+    gate.error = None
+    after = Sink()
+    batcher.submit([(greedy("A", 30), after)])
+    await after.ended
+    assert after.text == most_likely_text("A", 30)
+    assert "out of memory" in caplog.text
+
+
+async def test_a_drain_finishes_what_was_accepted_and_refuses_the_rest(make: Make) -> None:
+    batcher, sinks = make(slots=2), [Sink() for _ in range(5)]
+    batcher.submit([(greedy("A", 200), sink) for sink in sinks])
+    draining = asyncio.ensure_future(batcher.drain(20))
+    await asyncio.sleep(0)
+    with pytest.raises(ModelNotReady, match="shutting down"):
+        batcher.submit([(greedy("A", 2), Sink())])
+    await draining
+    assert [sink.ended.result() for sink in sinks] == ["length"] * 5
+
+
+async def test_a_drain_fails_what_is_left_after_its_grace(make: Make) -> None:
+    batcher, sinks = make(slots=1), [Sink(), Sink()]
+    batcher.submit([(greedy("A", ENDLESS), sink) for sink in sinks])
+    started = time.monotonic()
+    await batcher.drain(0.05)
+    assert time.monotonic() - started < 5
+    for sink in sinks:
+        with pytest.raises(ModelNotReady, match="shut down before the text was complete"):
+            sink.ended.result()
+
+
+async def test_an_idle_batcher_drains_at_once(make: Make) -> None:
+    await make().drain(60)
+
+
+async def test_tokens_and_first_tokens_are_counted(make: Make, metrics: ServingMetrics) -> None:
+    sinks = [Sink(), Sink()]
+    make().submit([(greedy("A", 10), sinks[0]), (greedy("B", 7), sinks[1])])
+    await asyncio.gather(*(sink.ended for sink in sinks))
+    labels = {"model": "sums", "version": "1"}
+    assert metrics.registry.get_sample_value("axon_tokens_generated_total", labels) == 17
+    assert metrics.registry.get_sample_value("axon_time_to_first_token_seconds_count", labels) == 2
+
+
+async def test_a_prompt_of_one_character_and_one_of_many_are_read_together(make: Make, gate: Gate) -> None:
+    sinks = [Sink(), Sink()]
+    gate.close()
+    make(chunk_tokens=64).submit([(greedy("A", 5), sinks[0]), (greedy("Happy families", 5), sinks[1])])
+    gate.open()
+    await asyncio.gather(*(sink.ended for sink in sinks))
+    assert [sink.text for sink in sinks] == [most_likely_text("A", 5), most_likely_text("Happy families", 5)]
+    assert gate.steps == [14, 1, 1, 1, 1]
