@@ -1,0 +1,141 @@
+"""The tiny preset from nothing to a proved model, resumed after a kill, and split over two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from app.contract.manifest import ModelManifest, load_manifest
+from app.contract.text import CharacterProcessor
+from tests.training.char_lm.conftest import MakeRun
+from training.kit.export import open_session
+from training.kit.run import Run
+from training.kit.run_log import RunLog
+from training.recipes.char_lm import train
+from training.recipes.char_lm.config import Config
+from training.recipes.char_lm.data import load
+from training.recipes.char_lm.evaluate import InsaneFigure, check_sane
+from training.recipes.char_lm.scoring import carried, served
+
+ROOT = Path(__file__).parents[3]
+NAME = "char-lm-tiny"
+
+
+def command(run: Run[Config], *overrides: str) -> list[str]:
+    return ["training", "char-lm", "train", "--preset", "tiny", "--run-folder", str(run.directory), *overrides]
+
+
+def manifest_of(run: Run[Config]) -> ModelManifest:
+    return load_manifest(run.models / NAME / "1")
+
+
+def test_the_exported_model_is_accepted_by_the_contract(finished_run: Run[Config]) -> None:
+    manifest = manifest_of(finished_run)
+    graph = manifest.graphs["model"]
+    assert [(spec.name, spec.datatype, spec.shape) for spec in (*graph.inputs, *graph.outputs)] == [
+        ("input_ids", "INT64", (-1, -1)),
+        ("lengths", "INT64", (-1,)),
+        ("state", "FP32", (-1, 4, 48)),
+        ("logits", "FP32", (-1, -1, 32)),
+        ("next_state", "FP32", (-1, 4, 48)),
+    ]
+    assert manifest.task == "text-generation"
+    assert manifest.defaults["start"] == "\n"
+    assert "synthetic" in manifest.title
+    assert {metric.name for metric in manifest.metrics} == {"nats_per_character", "bits_per_character"}
+
+
+def test_the_characters_that_are_served_are_those_that_were_trained(finished_run: Run[Config]) -> None:
+    processor, corpus = manifest_of(finished_run).processor, load(finished_run)
+    assert isinstance(processor, CharacterProcessor)
+    tokenizer = processor.load()
+    np.testing.assert_array_equal(tokenizer.encode(corpus.part("validation")), corpus.ids("validation"))
+    assert tokenizer.decode(corpus.ids("validation")) == corpus.part("validation")
+
+
+def test_the_manifest_states_what_the_graph_answers(finished_run: Run[Config]) -> None:
+    manifest = manifest_of(finished_run)
+    session = open_session(finished_run.models / NAME / "1" / "model.onnx")
+    nats = carried(served(session), load(finished_run).ids("validation"))
+    stated = [metric for metric in manifest.metrics if (metric.name, metric.n) == ("nats_per_character", len(nats))]
+    by_way = {str(metric.note).partition(",")[0]: metric for metric in stated}
+    assert by_way["ONNX Runtime"].value == pytest.approx(nats.mean(), abs=1e-4)
+    assert by_way["PyTorch"].value == pytest.approx(nats.mean(), abs=0.005)  # int8 costs less than it may
+    assert nats.mean() < manifest.measurements["floors"]["unigram"] / 2
+    for metric in stated:
+        assert metric.ci95 is not None
+        assert metric.ci95[0] < metric.value < metric.ci95[1]
+
+
+def test_the_golden_request_gives_the_golden_answer(finished_run: Run[Config]) -> None:
+    folder, manifest = finished_run.models / NAME / "1", manifest_of(finished_run)
+    assert isinstance(manifest.processor, CharacterProcessor)
+    ids = manifest.processor.load().encode((folder / manifest.golden.request).read_text())
+    reader = served(open_session(folder / "model.onnx"))
+    logits, state = reader.read(ids[None], reader.zero_state(1))
+    recorded = np.load(folder / manifest.golden.outputs)
+    np.testing.assert_allclose(logits, recorded["logits"], atol=manifest.golden.atol)
+    np.testing.assert_allclose(state, recorded["next_state"], atol=manifest.golden.atol)
+
+
+def test_the_variants_differ_in_size_and_hardly_in_quality(finished_run: Run[Config]) -> None:
+    variants = json.loads((finished_run.directory / "evaluation.json").read_text())["variants"]
+    full, served_file = variants["float32"], variants["int8, fixed scale, 7 bits"]
+    assert served_file["bytes"] < 0.5 * full["bytes"]
+    assert served_file["nats_per_character"] - full["nats_per_character"] <= 0.005
+    assert served_file["batch_dependence"] == 0
+    assert variants["int8, ONNX Runtime's dynamic LSTM"]["batch_dependence"] > 0  # why it is not the one that is served
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_result(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    process = subprocess.Popen([sys.executable, "-m", *command(run)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    give_up_at = time.monotonic() + 120
+    while not run.checkpoint.exists() and process.poll() is None and time.monotonic() < give_up_at:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert run.checkpoint.exists()
+    train.main(run)
+    resumed, whole = (torch.load(folder.checkpoint, weights_only=True) for folder in (run, finished_run))
+    for part in ("model", "average"):
+        for name, tensor in whole[part].items():
+            torch.testing.assert_close(resumed[part][name], tensor, rtol=1e-3, atol=1e-3)
+    assert [row["epoch"] for row in RunLog(run.directory, quiet=True).rows()] == [0, 1, 2]
+
+
+def test_two_processes_compute_what_one_does(make_run: MakeRun, tmp_path: Path) -> None:
+    overrides = ["net.hidden_dropout=0.0", "net.output_dropout=0.0"]
+    alone, shared = make_run(tmp_path / "alone", *overrides), make_run(tmp_path / "shared", *overrides)
+    train.main(alone)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([*launcher, *command(shared, *overrides)], cwd=ROOT, check=True, env=environment, capture_output=True, timeout=200)
+    for key in ("train_loss", "validation_loss"):
+        expected, found = ([row[key] for row in RunLog(run.directory, quiet=True).rows()] for run in (alone, shared))
+        assert len(expected) == 3
+        assert found == pytest.approx(expected, rel=2e-3), key
+
+
+def test_evaluation_writes_its_plots_and_its_samples(finished_run: Run[Config]) -> None:
+    assert {path.name for path in (finished_run.directory / "plots").iterdir()} == {"loss.png", "context.png"}
+    evaluation = json.loads((finished_run.directory / "evaluation.json").read_text())
+    assert [len(text) for text in evaluation["samples"]["texts"].values()] == [finished_run.config.sample_length] * 3
+
+
+@pytest.mark.parametrize("nats", [0.05, 1.6, float("nan")])
+def test_a_figure_that_cannot_be_true_fails_the_run(nats: float) -> None:
+    with pytest.raises(InsaneFigure, match="look for a bug"):
+        check_sane(nats, floor=1.5)
