@@ -5,15 +5,20 @@ from __future__ import annotations
 import base64
 import json
 import random
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
+from app.tasks.text_generation.schemas import CompletionRequest
+from tests.conftest import serve
 from tests.model_repository import picture
 
 IMAGES, TEXTS = "/v1/image-classification/colours", "/v1/text-classification/words"
+WRITERS = ("/v1/text-generation/sums", "/v1/completions")
 ROUNDS = 60
 
 JSON_PIECES = [
@@ -109,3 +114,24 @@ def test_random_options_never_break_the_server(client: TestClient, seed: int) ->
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "TRACE", "ODD"])
 def test_odd_paths_and_methods_never_break_the_server(client: TestClient, method: str, path: str) -> None:
     assert_sane(client.request(method, path))
+
+
+@pytest.fixture(scope="module")
+def writer(character_models: Path) -> Iterator[TestClient]:
+    with serve(character_models) as client:
+        yield client
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_requests_for_a_text_never_break_the_server(writer: TestClient, seed: int) -> None:
+    dice = random.Random(seed)
+    names = [*CompletionRequest.model_fields, "x", ""]
+    values = [*VALUES, 0, 1, 5, "a", ["a"], [1], [[1]], {"1": 2}, {"include_usage": True}]
+    for _ in range(ROUNDS):
+        fields = {"model": "sums", "prompt": "a"} | {dice.choice(names): dice.choice(values) for _ in range(dice.randint(0, 3))}
+        pieces = b"".join(dice.choices(JSON_PIECES, k=dice.randint(0, 14)))
+        for url in WRITERS:
+            response = writer.post(url, content=json.dumps(fields), headers={"content-type": "application/json"})
+            if not response.headers["content-type"].startswith("text/event-stream"):
+                assert_sane(response)
+            assert_sane(writer.post(url, content=pieces, headers={"content-type": "application/json"}))
