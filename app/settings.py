@@ -32,6 +32,6 @@ class Settings(BaseSettings):
     max_live_sequences: int = Field(default=64, ge=1, description="texts that a model generates at once")
     max_waiting_sequences: int = Field(default=256, ge=0, description="texts that may wait for that, a model; beyond, 429")
     max_generated_tokens: int = Field(default=4096, ge=1, description="longest text that is generated, in tokens")
-    max_request_tokens: int = Field(default=131_072, ge=1, description="most tokens of all texts that one request generates")
+    max_request_tokens: int = Field(default=131_072, ge=1, description="most tokens that one request reads and generates")
     prefill_chunk_tokens: int = Field(default=64, ge=1, description="tokens of a prompt that are read between two steps of the others")
     stream_ping_ms: int = Field(default=15_000, ge=1, description="a stream that is silent for so long sends a comment")

@@ -1,15 +1,17 @@
-"""`python -m bench`: throughput over HTTP against the limit, and idle latency against the direct call."""
+"""`python -m bench`: throughput over HTTP against the limit, idle latency against the direct call, and streams of text."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import os
+import sys
 from collections import defaultdict
 from pathlib import Path
 from statistics import median, quantiles
 
 from app.runtime.cores import available_cores
+from bench import writing
 from bench.clients import check, closed_loop, post
 from bench.limit import DirectModel, LimitProcesses
 from bench.picture import lesion_jpeg
@@ -41,16 +43,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--models", type=Path, default=Path("models"), help="model repository")
     parser.add_argument("--model", default="skin-lesion", help="an image-classification model")
+    parser.add_argument("--writer", default="anna", help="a text-generation model")
+    parser.add_argument("--only", choices=["pictures", "streams"], help="one half of the benchmark")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     arguments = parser.parse_args()
-    cores = available_cores()
-    picture = lesion_jpeg()
-    directory = max((arguments.models / arguments.model).iterdir(), key=lambda version: int(version.name))
+    if arguments.only != "streams":
+        bench_pictures(arguments)
+    if arguments.only != "pictures":
+        bench_streams(arguments)
+
+
+def bench_pictures(arguments: argparse.Namespace) -> None:
+    cores, picture = available_cores(), lesion_jpeg()
+    directory = newest(arguments.models / arguments.model)
     print(f"{directory}: {cores} cores, load average {os.getloadavg()[0]:.1f}, JPEG of {len(picture) / 1000:.1f} kB")
-    measured = measure(arguments, directory, picture, cores)
-    report(measured, arguments.clients, cores)
+    report(measure(arguments, directory, picture, cores), arguments.clients, cores)
+
+
+def bench_streams(arguments: argparse.Namespace) -> None:
+    cores, directory = available_cores(), newest(arguments.models / arguments.writer)
+    bound_s = writing.weight_reading_s(directory)
+    print(f"\n{directory}: {cores} cores, load average {os.getloadavg()[0]:.1f}")
+    print(f"reading all weights once takes {bound_s * 1e6:.0f} us: one stream cannot have more than {1 / bound_s:,.0f} characters/s")
+    writing.report(writing.measure(arguments.models, directory, arguments.rounds, arguments.seconds, cores))
+
+
+def newest(folder: Path) -> Path:
+    """The directory of a model's newest version."""
+    if not folder.is_dir():
+        sys.exit(f"bench: there is no model in {folder}")
+    return max(folder.iterdir(), key=lambda version: int(version.name))
 
 
 def measure(arguments: argparse.Namespace, directory: Path, picture: bytes, cores: int) -> Measurements:

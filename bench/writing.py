@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from pathlib import Path
 from statistics import median, quantiles
+
+import numpy as np
 
 from bench.server import plain_server, running_server
 from bench.step_loop import StepLoop, StepProcess, Writing
@@ -35,6 +38,17 @@ class Characters:
     def first_token_ms(self, name: str) -> float:
         """95th percentile."""
         return quantiles(self.first_token_s[name], n=20)[18] * 1000
+
+
+def weight_reading_s(directory: Path, repetitions: int = 50) -> float:
+    """The best time to read as many bytes as the graph has, by a matrix times a vector: what one step cannot do without."""
+    weights = np.ones(((directory / "model.onnx").stat().st_size // 4096, 1024), dtype=np.float32)
+    vector, seconds = np.ones(1024, dtype=np.float32), []
+    for _ in range(repetitions):
+        started = time.perf_counter()
+        weights @ vector
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
 
 
 def measure(models: Path, directory: Path, rounds: int, seconds: float, cores: int) -> Characters:

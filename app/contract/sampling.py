@@ -8,7 +8,7 @@ bits of every other row as they are, so a text is the same alone and in company.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -76,7 +76,7 @@ class Sampler:
     def __len__(self) -> int:
         return len(self._options)
 
-    def add(self, options: SamplingOptions, prompt_ids: Iterable[int] | NDArray[np.int64] = ()) -> int:
+    def add(self, options: SamplingOptions, prompt_ids: Sequence[int] | NDArray[np.int64] = ()) -> int:
         """Take the next free row for a sequence; its number."""
         row, vocabulary = len(self._options), self._bias.shape[1]
         self._options.append(options)
@@ -91,7 +91,7 @@ class Sampler:
         self._presence[row], self._frequency[row] = options.presence_penalty, options.frequency_penalty
         self._bias[row], self._generated[row], self._seen[row] = 0, 0, False
         self._bias[row, list(options.logit_bias)] = list(options.logit_bias.values())
-        self._seen[row, np.asarray(list(prompt_ids), dtype=np.int64)] = True
+        self._seen[row, np.asarray(prompt_ids, dtype=np.int64)] = True
         self._count_kinds()
         return row
 

@@ -270,7 +270,8 @@ REFUSED: list[tuple[dict[str, Any], str, str, str]] = [
     ({"max_tokens": -1}, "max_tokens", "invalid_option", "at least 0"),
     ({"max_tokens": 0}, "max_tokens", "invalid_option", "only with echo"),
     ({"max_tokens": 2001}, "max_tokens", "input_too_large", "2,000"),
-    ({"max_tokens": 2000, "n": 3}, "max_tokens", "input_too_large", "3 texts of 2,000 tokens"),
+    ({"max_tokens": 2000, "n": 3}, "max_tokens", "input_too_large", "3 texts of up to 2,000 tokens"),
+    ({"max_tokens": 1, "prompt": "a" * 2000, "n": 3}, "max_tokens", "input_too_large", "6,003 tokens"),
     ({"max_tokens": "5"}, "max_tokens", "invalid_option", "whole number"),
     ({"max_tokens": 1.5}, "max_tokens", "invalid_option", "whole number"),
     ({"max_tokens": True}, "max_tokens", "invalid_option", "whole number"),
@@ -364,7 +365,7 @@ def test_a_wrong_method_or_deadline_has_openais_shape_too(client: TestClient) ->
 
 
 def test_a_deadline_that_passes_is_a_504_or_an_event(client: TestClient, character_models: Path) -> None:
-    with serve(character_models, max_generated_tokens=10**8, max_request_tokens=10**8) as patient:
+    with serve(character_models, max_generated_tokens=10**8, max_request_tokens=10**9) as patient:
         fields = {"model": "sums", "prompt": "a", "max_tokens": 10**8}
         headers = {"x-request-timeout-ms": "200"}
         assert_refused(patient.post(URL, json=fields, headers=headers), 504, "deadline_exceeded", None)

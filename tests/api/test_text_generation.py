@@ -106,7 +106,7 @@ def test_an_unknown_model_is_not_found_with_those_that_write(client: TestClient)
 
 
 def test_a_late_stream_ends_with_an_error_event(character_models: Path) -> None:
-    with serve(character_models, max_generated_tokens=10**8, max_request_tokens=10**8) as patient:
+    with serve(character_models, max_generated_tokens=10**8, max_request_tokens=10**9) as patient:
         headers = {"x-request-timeout-ms": "100"}
         assert_refused(patient.post(URL, json={"max_tokens": 10**8}, headers=headers), 504, "deadline_exceeded")
         *_, last = events_of(patient.post(URL, json={"max_tokens": 10**8, "stream": True}, headers=headers).text)

@@ -69,6 +69,10 @@ def test_an_answer_does_not_depend_on_its_batch_mates(toy_models: Path, load: Lo
     assert largest_influence(load(toy_models).get(name), items) <= ATOL
 
 
+def test_a_text_that_goes_on_does_not_depend_on_its_batch_mates(character_models: Path, load: Load) -> None:
+    assert largest_influence(load(character_models).get("sums"), ["A", "Happy families", "every " * 20]) <= ATOL
+
+
 @pytest.mark.parametrize(("write", "name", "items"), [(write_colour_model, "colours", PICTURES), (write_word_model, "words", TEXTS)])
 def test_the_invariance_check_catches_a_model_that_leaks(tmp_path: Path, load: Load, write: object, name: str, items: list[str]) -> None:
     write(tmp_path, leaky=True)  # type: ignore[operator]

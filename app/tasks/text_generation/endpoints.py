@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sized
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, cast
@@ -59,7 +59,7 @@ async def generate_text(request: Request) -> Response:
     model, deadline = get_model(request, TASK, GenerativeModel), get_deadline(request)
     body = await read_json(request, TextGenerationRequest)
     check_prompt(body.prompt, settings(request))
-    check_length(body.max_tokens, 1, settings(request))
+    check_length(body.max_tokens, settings(request))
     pipeline, changed = cast(TextGenerationPipeline, model.pipeline), asyncio.Event()
     text = GeneratedText(pipeline.tokenizer, stop_strings(body.stop), changed)
     texts = Texts([text], changed)
@@ -73,19 +73,14 @@ async def generate_text(request: Request) -> Response:
     return Response(answer(piece).model_dump_json(), media_type="application/json")
 
 
-def check_prompt(prompt: str, limits: Settings) -> None:
+def check_prompt(prompt: Sized, limits: Settings) -> None:
     if len(prompt) > limits.max_text_chars:
         raise InputTooLarge(f"a prompt has {len(prompt):,} characters; the limit is {limits.max_text_chars:,}", param="prompt")
 
 
-def check_length(max_tokens: int, texts: int, limits: Settings) -> None:
+def check_length(max_tokens: int, limits: Settings) -> None:
     if max_tokens > limits.max_generated_tokens:
         raise InputTooLarge(f"max_tokens is {max_tokens:,}; the limit is {limits.max_generated_tokens:,}", param="max_tokens")
-    if max_tokens * texts > limits.max_request_tokens:
-        raise InputTooLarge(
-            f"{texts:,} texts of {max_tokens:,} tokens in one request; the limit is {limits.max_request_tokens:,} tokens",
-            param="max_tokens",
-        )
 
 
 def _generation(model: GenerativeModel, body: TextGenerationRequest) -> GenerationRequest:

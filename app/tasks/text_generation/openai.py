@@ -123,8 +123,9 @@ def _prepare(
 ) -> tuple[Completion, list[tuple[GenerationRequest, GeneratedText]]]:
     """A request as the batcher wants it. Raises InvalidOption and InputTooLarge."""
     best_of, changed, tokenizer = body.best_of or body.n, asyncio.Event(), pipeline.tokenizer
-    prompts = _prompts(body.prompt, pipeline, limits)
-    check_length(body.max_tokens, len(prompts) * best_of, limits)
+    given = _prompts(body.prompt, limits)
+    _check_work(body.max_tokens, given, best_of, limits)
+    prompts = [_ids(prompt, pipeline) for prompt in given]
     stops, bias = stop_strings(body.stop), _logit_bias(body.logit_bias, tokenizer.vocabulary_size)
     scored = body.logprobs is not None
     logprobs = 0 if best_of > body.n and not scored else body.logprobs
@@ -139,26 +140,35 @@ def _prepare(
     return Completion(f"cmpl-{uuid.uuid4().hex}", int(time.time()), body, prompts, texts, Texts(texts, changed)), work
 
 
-def _prompts(prompt: JsonValue, pipeline: TextGenerationPipeline, limits: Settings) -> list[NDArray[np.int64]]:
-    """A text, texts, token ids, or lists of them: the ids of each. Raises InvalidOption and InputTooLarge."""
+def _prompts(prompt: JsonValue, limits: Settings) -> list[str | list[int]]:
+    """A text, texts, token ids, or lists of them, as a list of texts or ids. Raises InvalidOption and InputTooLarge."""
     several = prompt if isinstance(prompt, list) and not _are_ids(prompt) else [prompt]
     if not several:
         raise InvalidOption("prompt must not be an empty list", param="prompt")
     if len(several) > limits.max_texts:
         raise InputTooLarge(f"{len(several):,} prompts in one request; the limit is {limits.max_texts:,}", param="prompt")
-    return [_prompt(each, pipeline, limits) for each in several]
+    for each in several:
+        if not (isinstance(each, str) or (isinstance(each, list) and (_are_ids(each) or not each))):
+            raise InvalidOption("prompt must be a string, a list of strings, a list of token ids, or a list of such lists", param="prompt")
+        check_prompt(each, limits)
+    return cast(list[str | list[int]], several)
 
 
-def _prompt(prompt: JsonValue, pipeline: TextGenerationPipeline, limits: Settings) -> NDArray[np.int64]:
+def _check_work(max_tokens: int, prompts: Sequence[str | list[int]], best_of: int, limits: Settings) -> None:
+    check_length(max_tokens, limits)
+    tokens = best_of * sum(len(prompt) + max_tokens for prompt in prompts)
+    if tokens > limits.max_request_tokens:
+        texts = f"{len(prompts) * best_of:,} texts of up to {max_tokens:,} tokens, with their prompts,"
+        raise InputTooLarge(f"{texts} are {tokens:,} tokens; the limit is {limits.max_request_tokens:,}", param="max_tokens")
+
+
+def _ids(prompt: str | list[int], pipeline: TextGenerationPipeline) -> NDArray[np.int64]:
+    """(T,). Raises InvalidOption for what is not in the alphabet."""
     if isinstance(prompt, str):
-        check_prompt(prompt, limits)
         return pipeline.tokenizer.encode(prompt)
-    if not isinstance(prompt, list) or not (_are_ids(prompt) or not prompt):
-        raise InvalidOption("prompt must be a string, a list of strings, a list of token ids, or a list of such lists", param="prompt")
     size = pipeline.tokenizer.vocabulary_size
-    if not all(0 <= cast(int, token) < size for token in prompt):
+    if not all(0 <= token < size for token in prompt):
         raise InvalidOption(f"prompt has a token id that is not between 0 and {size - 1}", param="prompt")
-    check_prompt(cast(str, prompt), limits)
     return np.array(prompt, dtype=np.int64)
 
 
