@@ -55,7 +55,8 @@ def explain(errors: Sequence[Mapping[str, Any]]) -> ServingError:
     words = _WORDS.get(first["type"], "is not valid").format(**first.get("ctx", {}))
     if param is None:
         return BadRequest(f"the body {words}")
-    return InvalidOption(f"{param[:MAX_ECHO_CHARS]} {words}", param=param[:MAX_ECHO_CHARS])
+    name = ".".join(place) if first["type"] == "extra_forbidden" else param
+    return InvalidOption(f"{name[:MAX_ECHO_CHARS]} {words}", param=param[:MAX_ECHO_CHARS])
 
 
 def validate(model: type[Model], values: Mapping[str, Any]) -> Model:

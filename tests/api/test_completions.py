@@ -139,6 +139,7 @@ def test_best_of_returns_the_likeliest_first(client: TestClient) -> None:
 def test_echo_puts_the_prompt_before_the_text(client: TestClient) -> None:
     assert texts(complete(client, echo=True, max_tokens=3)) == ["Happy" + most_likely_text("Happy", 3)]
     assert streamed_texts(stream(client, echo=True, max_tokens=3)) == {0: "Happy" + most_likely_text("Happy", 3)}
+    assert streamed_texts(stream(client, echo=True, max_tokens=0)) == {0: "Happy"}
     nothing = complete(client, echo=True, max_tokens=0)
     assert texts(nothing) == ["Happy"]
     assert nothing["choices"][0]["finish_reason"] == "length"
@@ -297,7 +298,7 @@ REFUSED: list[tuple[dict[str, Any], str, str, str]] = [
     ({"stop": [1]}, "stop", "invalid_option", "string"),
     ({"stop": {"a": "b"}}, "stop", "invalid_option", "string"),
     ({"stream_options": {"include_usage": True}}, "stream_options", "invalid_option", "only with stream"),
-    ({"stream": True, "stream_options": {"usage": True}}, "stream_options", "invalid_option", ""),
+    ({"stream": True, "stream_options": {"usage": True}}, "stream_options", "invalid_option", "stream_options.usage is not"),
     ({"logit_bias": {"67": 1}}, "logit_bias", "invalid_option", "0 to 66"),
     ({"logit_bias": {"a": 1}}, "logit_bias", "invalid_option", "no token id"),
     ({"logit_bias": {"1": 101}}, "logit_bias", "invalid_option", "at most 100"),
@@ -358,8 +359,9 @@ def test_an_unknown_model_is_not_found_with_those_that_write(client: TestClient)
         assert_refused(response, 404, "model_not_found", "model", "available: sums")
 
 
-def test_a_wrong_method_or_deadline_has_openais_shape_too(client: TestClient) -> None:
+def test_a_wrong_path_method_or_deadline_has_openais_shape_too(client: TestClient) -> None:
     assert_refused(client.get(URL), 405, "method_not_allowed", None)
+    assert_refused(client.post(f"{URL}/absent"), 404, "not_found", None)
     late = client.post(URL, json={"model": "sums", "prompt": "a"}, headers={"x-request-timeout-ms": "0"})
     assert_refused(late, 400, "invalid_option", "x-request-timeout-ms")
 
