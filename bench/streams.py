@@ -13,6 +13,7 @@ from bench.clients import HEAD_END, WrongAnswer, post
 from bench.step_loop import Writing
 
 _EVENT = re.compile(rb"data: (\{.*?\})\n\n")
+PROBE_PAUSE_S = 0.15  # so that the probes are a small part of the load
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
@@ -88,7 +89,7 @@ async def read_streams(
     start = time.perf_counter() + 0.5
     end = start + seconds
     streams = [await _connect(port, path, model, writing, seed, end) for seed in range(len(expected))]
-    probes = [await _connect(port, path, model, probe, 0, end, pause_s=0.05)] if probe else []
+    probes = [await _connect(port, path, model, probe, 0, end, PROBE_PAUSE_S)] if probe else []
     await asyncio.gather(*(client.finished for client in (*streams, *probes)))
     characters = 0
     for client, text in zip(streams, expected, strict=True):

@@ -60,8 +60,10 @@ def measure(models: Path, directory: Path, rounds: int, seconds: float, cores: i
     with running_server(models) as port, plain_server(directory) as plain_port:
         for number in range(1, rounds + 1):
             for texts in (1, STREAMS):
-                fastest = max(process.characters_per_s(long, texts, seconds) for process in bare.values())
-                measured.per_s[f"bare {texts}"].append(fastest)
+                by_threads = {threads: process.characters_per_s(long, texts, seconds) for threads, process in bare.items()}
+                for threads, figure in by_threads.items():
+                    measured.per_s[f"bare {texts}, threads {threads}"].append(figure)
+                measured.per_s[f"bare {texts}"].append(max(by_threads.values()))
                 for name, at in (("axon", port), ("plain", plain_port)):
                     probe = short if texts > 1 else None
                     streamed = asyncio.run(read_streams(at, PATH, model, long, expected[:texts], seconds, probe))
