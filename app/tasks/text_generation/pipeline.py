@@ -105,7 +105,7 @@ class GeneratedText:
         self._changed.set()
 
     def put(self, tokens: Tokens) -> bool:
-        shown, end = self._stops.feed(self._tokenizer.decode(tokens.ids))
+        shown, end = self._stops.feed(self._tokenizer.decode(tokens.ids.tolist()))
         self._new += shown
         self.tokens += len(tokens.ids) if end is None else end
         if tokens.logprobs is not None:
