@@ -55,11 +55,11 @@ class FinetuneConfig:
     adversarial_norm: float = 5.0  # length of the perturbation of a review's embeddings, in units of their root mean square
     batch_size: int = 32
     learning_rate: float = 7e-4
-    embedding_rate: float = 0.1  # of that for the embeddings
+    embedding_rate: float = 0.5  # of that for the embeddings
     max_gradient_norm: float = 1.0
-    word_dropout: float = 0.2  # share of a review's words that become <unk>
-    embedding_dropout: float = 0.3
-    head_dropout: float = 0.5
+    word_dropout: float = 0.1  # share of a review's words that become <unk>
+    embedding_dropout: float = 0.2
+    head_dropout: float = 0.4
     spans_per_review: float = 0.3  # short spans cut from the reviews, per review and epoch
     longest_span: int = 48  # tokens
     phrases: int = 4_000  # sentences of phrases.py in an epoch
