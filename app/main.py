@@ -71,7 +71,7 @@ def make_repository(settings: Settings, executor: ThreadPoolExecutor, cores: int
         cores=cores,
         instances=cores if settings.provider == "cpu" else 1,
         max_queue_size=settings.max_queue_size,
-        limits=Limits(max_image_pixels=settings.max_image_pixels),
+        limits=Limits(settings.max_image_pixels, settings.max_text_chars, settings.max_texts),
         generation=GenerationOptions(
             max_live_sequences=settings.max_live_sequences,
             max_waiting_sequences=settings.max_waiting_sequences,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from app.contract.classification import Target
@@ -24,6 +25,23 @@ NAME_PATTERN = "^[a-z0-9][a-z0-9._-]{0,63}$"
 Datatype = Literal[
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
 ]  # fmt: skip
+
+
+_DTYPES: dict[Datatype, Any] = {
+    "BOOL": np.bool_,
+    "UINT8": np.uint8,
+    "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FP16": np.float16,
+    "FP32": np.float32,
+    "FP64": np.float64,
+    "BYTES": np.object_,
+}
 
 
 def _inside_the_folder(name: str) -> str:
@@ -47,6 +65,12 @@ class TensorSpec(_Frozen):
     name: str
     datatype: Datatype
     shape: tuple[int, ...]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """numpy's name for the datatype; an element of BYTES is an object, a `bytes`."""
+        dtype: np.dtype[Any] = np.dtype(_DTYPES[self.datatype])
+        return dtype
 
 
 class Graph(_Frozen):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tokenizers import Tokenizer
 
-from app.errors import InvalidOption
+from app.errors import BadRequest, InvalidOption
 
 NAMED_AT_MOST = 8  # characters in an error's message
 
@@ -63,6 +63,7 @@ class WordTokenizer:
         self.pad_id = self._id(processor.pad_token)
         self.unknown_id = self._id(processor.unknown_token)
         self.head_tokens = processor.head_tokens
+        self.max_tokens = processor.max_tokens
         self.vocabulary_size: int = tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> Encoding:
@@ -148,6 +149,18 @@ def pad(sequences: list[NDArray[np.int64]], pad_id: int) -> tuple[NDArray[np.int
     for row, sequence in zip(input_ids, sequences, strict=True):
         row[: len(sequence)] = sequence
     return input_ids, lengths
+
+
+def check_padded(input_ids: NDArray[np.int64], lengths: NDArray[np.int64], vocabulary_size: int) -> None:
+    """Whether (input_ids (B, T), lengths (B,)) of a client could be what `pad` gives. Raises BadRequest."""
+    if len(input_ids) != len(lengths):
+        raise BadRequest(f"input_ids has {len(input_ids):,} rows, lengths has {len(lengths):,}")
+    if not lengths.size:
+        return
+    if lengths.min() < 1 or lengths.max() > input_ids.shape[1]:
+        raise BadRequest(f"lengths must be between 1 and {input_ids.shape[1]:,}, the second axis of input_ids", param="lengths")
+    if input_ids.min() < 0 or input_ids.max() >= vocabulary_size:
+        raise BadRequest(f"input_ids must be between 0 and {vocabulary_size - 1:,}, the last token of the vocabulary", param="input_ids")
 
 
 def _named(characters: Sequence[str]) -> str:

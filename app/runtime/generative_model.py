@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -11,11 +13,12 @@ from typing import ClassVar
 
 from app.contract.manifest import Graph, ModelManifest
 from app.errors import ModelRejected
+from app.runtime.batcher import BatchTiming, DynamicBatcher, until
 from app.runtime.generation import ContinuousBatcher, TokenSink
 from app.runtime.golden import replay_golden
 from app.runtime.metrics import ServingMetrics
 from app.runtime.options import RuntimeOptions
-from app.runtime.pipeline import Pipeline
+from app.runtime.pipeline import Pipeline, Tensors, stack_rows
 from app.runtime.session import Session
 from app.runtime.slots import GenerationRequest, Slots
 
@@ -45,6 +48,16 @@ class GenerativeModel:
         self._metrics.provider(session.requested_provider, session.actual_provider)
         limits, (state_shape, vocabulary) = options.generation, recurrent_shapes(manifest.graphs["model"])
         self.slots = Slots(session, limits.max_live_sequences, state_shape, vocabulary, limits.prefill_chunk_tokens)
+        self._executor = executor
+        self._runs = DynamicBatcher(
+            manifest.name,
+            self._run_one,
+            executor,
+            instances=1,
+            max_batch_size=1,
+            max_queue_size=options.max_queue_size,
+            observe=self._observe_run,
+        )
         self.batcher = ContinuousBatcher(manifest.name, self.slots, executor, self._metrics, max_waiting=limits.max_waiting_sequences)
 
     @property
@@ -65,6 +78,16 @@ class GenerativeModel:
                 for sequence in sequences:
                     sequence.cancel()
 
+    async def infer(self, inputs: Tensors, deadline: float | None = None) -> Tensors:
+        """One run of the graph, beside the texts that are being written; such runs wait for each other."""
+        started = time.monotonic()
+        with self._metrics.counted():
+            self._runs.check_room()
+            rows = await until(deadline, asyncio.get_running_loop().run_in_executor(self._executor, self.pipeline.rows, inputs))
+            outputs = await self._runs.submit(list(rows), deadline)
+        self._metrics.request_s.observe(time.monotonic() - started)
+        return outputs[0] if outputs else stack_rows([], self.manifest.graphs["model"].outputs)
+
     def warm_up(self) -> None:
         replay_golden(self.manifest, self.directory, self.pipeline, self.session)
         if not self.slots.make_independent():
@@ -73,9 +96,16 @@ class GenerativeModel:
 
     def stop_accepting(self) -> None:
         self.batcher.stop_accepting()
+        self._runs.stop_accepting()
 
     async def drain(self, grace_s: float) -> None:
-        await self.batcher.drain(grace_s)
+        await asyncio.gather(self.batcher.drain(grace_s), self._runs.drain(grace_s))
+
+    def _run_one(self, runs: list[Tensors]) -> list[Tensors]:
+        return [self.session.run(tensors) for tensors in runs]
+
+    def _observe_run(self, timing: BatchTiming) -> None:
+        self._metrics.batch(timing.size, timing.oldest_wait_s, timing.run_s)
 
 
 def recurrent_shapes(graph: Graph) -> tuple[tuple[int, ...], int]:

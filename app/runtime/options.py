@@ -6,12 +6,17 @@ from dataclasses import dataclass, field
 
 from app.contract.images import MAX_PIXELS
 
+MAX_TEXT_CHARS = 50_000
+MAX_TEXTS = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is allowed of one item, where only the pipeline can measure it."""
+    """What is allowed of items, where only the pipeline can measure it."""
 
     max_image_pixels: int = MAX_PIXELS
+    max_text_chars: int = MAX_TEXT_CHARS
+    max_texts: int = MAX_TEXTS  # in one request
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from app.contract.manifest import ModelManifest
+from app.contract.manifest import ModelManifest, TensorSpec
 from app.runtime.metrics import ServingMetrics
 from app.runtime.options import Limits, RuntimeOptions
 from app.runtime.session import Session
@@ -24,6 +24,7 @@ class Servable(Protocol):
     wide_runs: ClassVar[bool]  # one run at a time over all cores; else as many single-threaded runs at once as there are cores
     manifest: ModelManifest
     session: Session
+    pipeline: Pipeline
 
     def __init__(
         self,
@@ -41,6 +42,13 @@ class Servable(Protocol):
 
     def warm_up(self) -> None:
         """Replay the golden request. Raises ModelRejected when the graph no longer answers as it did at export."""
+        ...
+
+    async def infer(self, inputs: Tensors, deadline: float | None = None) -> Tensors:
+        """The graph's outputs for its own inputs, or for the pipeline's `encoded_input`: they fit those specifications.
+
+        `deadline` is a time.monotonic() instant. Raises what `Pipeline.rows`, the queue and the run raise.
+        """
         ...
 
     def stop_accepting(self) -> None:
@@ -61,12 +69,22 @@ class Pipeline(Protocol):
 
     task: ClassVar[str]
     served_by: ClassVar[type[Servable]]  # the kind of model that this task's requests want
+    encoded_input: ClassVar[TensorSpec | None]  # items as they are, in the place of the graph's inputs; None: there is no such thing
 
     @classmethod
     def load(cls, manifest: ModelManifest, directory: Path, limits: Limits = ...) -> Self: ...
 
     def preprocess(self, item: Any, options: Any) -> list[Any]:
         """One item to its rows. Blocking work: called off the event loop."""
+        ...
+
+    def rows(self, inputs: Tensors) -> Iterable[Any]:
+        """The graph's inputs, or `encoded_input`, to the rows that `collate` puts together again.
+
+        The tensors fit their specifications; what they hold is checked here, for a wrong value must not fail the
+        batch mates. Blocking work, a row at a time: called off the event loop. Raises BadRequest, InputTooLarge, and
+        as `preprocess` does.
+        """
         ...
 
     def bucket(self, row: Any) -> Hashable:
@@ -89,3 +107,10 @@ class Pipeline(Protocol):
 def split_rows(tensors: Tensors, count: int) -> list[dict[str, NDArray[Any]]]:
     """A batch's outputs, one dictionary a row."""
     return [{name: np.asarray(tensor[index]) for name, tensor in tensors.items()} for index in range(count)]
+
+
+def stack_rows(rows: Sequence[dict[str, NDArray[Any]]], outputs: Sequence[TensorSpec]) -> Tensors:
+    """The rows of one request as tensors again, first axis the rows; of no rows, empty tensors."""
+    if not rows:
+        return {spec.name: np.zeros([max(0, size) for size in (0, *spec.shape[1:])], dtype=spec.dtype) for spec in outputs}
+    return {spec.name: np.stack([row[spec.name] for row in rows]) for spec in outputs}

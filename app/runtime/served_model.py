@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from app.contract.manifest import ModelManifest
+from app.errors import DeadlineExceeded
 from app.runtime.batcher import BatchTiming, DynamicBatcher, until
 from app.runtime.golden import replay_golden
 from app.runtime.metrics import ServingMetrics
 from app.runtime.options import RuntimeOptions
-from app.runtime.pipeline import Pipeline, split_rows
+from app.runtime.pipeline import Pipeline, Tensors, split_rows, stack_rows
 from app.runtime.session import Session
+
+Rows = TypeVar("Rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class ServedModel:
         options = self.pipeline.default_options() if options is None else options
         started = time.monotonic()
         with self._metrics.counted():
-            rows = await self._prepare(items, options, deadline)
+            rows = await self._prepare(len(items), partial(self._preprocess, items, options), deadline)
             prepared = time.monotonic()
             outputs = await self.batcher.submit([row for group in rows for row in group], deadline)
             ran = time.monotonic()
@@ -82,6 +86,18 @@ class ServedModel:
         ended = time.monotonic()
         self._observe_request(started, ran, ended)
         return Prediction(answers, _milliseconds(preprocess=prepared - started, infer=ran - prepared, total=ended - started))
+
+    async def infer(self, inputs: Tensors, deadline: float | None = None) -> Tensors:
+        """The graph's outputs for tensors: their rows wait in the same queue as those of `predict`, and may share its batches."""
+        started = time.monotonic()
+        with self._metrics.counted():
+            count = len(next(iter(inputs.values())))
+            rows = await self._prepare(count, partial(self._take_apart, inputs, deadline), deadline)
+            outputs = await self.batcher.submit(rows, deadline)
+            ran = time.monotonic()
+            answer = stack_rows(outputs, self.manifest.graphs["model"].outputs)
+        self._observe_request(started, ran, time.monotonic())
+        return answer
 
     def warm_up(self) -> None:
         replay_golden(self.manifest, self.directory, self.pipeline, self.session)
@@ -93,15 +109,14 @@ class ServedModel:
     async def drain(self, grace_s: float) -> None:
         await self.batcher.drain(grace_s)
 
-    async def _prepare(self, items: Sequence[Any], options: Any, deadline: float | None) -> list[list[Any]]:
-        """Preprocess off the event loop, if the queue has room for what is being prepared as well."""
-        self.batcher.check_room(len(items), promised=self._preparing)
-        self._preparing += len(items)
+    async def _prepare(self, count: int, work: Callable[[], Rows], deadline: float | None) -> Rows:
+        """Make the rows of `count` items off the event loop, if the queue has room for what is being prepared as well."""
+        self.batcher.check_room(count, promised=self._preparing)
+        self._preparing += count
         try:
-            work = asyncio.get_running_loop().run_in_executor(self._executor, self._preprocess, items, options)
-            return await until(deadline, work)
+            return await until(deadline, asyncio.get_running_loop().run_in_executor(self._executor, work))
         finally:
-            self._preparing -= len(items)
+            self._preparing -= count
 
     def _preprocess(self, items: Sequence[Any], options: Any) -> list[list[Any]]:
         started = time.monotonic()
@@ -109,6 +124,17 @@ class ServedModel:
         for item in items:
             self.batcher.check_open()
             rows.append(self.pipeline.preprocess(item, options))
+        self._metrics.computed("preprocess", time.monotonic() - started)
+        return rows
+
+    def _take_apart(self, inputs: Tensors, deadline: float | None) -> list[Any]:
+        started = time.monotonic()
+        rows = []
+        for row in self.pipeline.rows(inputs):
+            self.batcher.check_open()
+            if deadline is not None and time.monotonic() >= deadline:
+                raise DeadlineExceeded
+            rows.append(row)
         self._metrics.computed("preprocess", time.monotonic() - started)
         return rows
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.contract.classification import Decision, Target, decide, softmax
 from app.contract.images import ImageProcessor, dihedral_views
-from app.contract.manifest import ModelManifest
+from app.contract.manifest import ModelManifest, TensorSpec
 from app.errors import InvalidOption, ModelRejected
 from app.runtime.options import Limits
 from app.runtime.served_model import ServedModel
@@ -35,6 +35,7 @@ class ImageClassificationPipeline:
 
     task = "image-classification"
     served_by = ServedModel
+    encoded_input = TensorSpec(name="image", datatype="BYTES", shape=(-1,))  # JPEG, PNG or WebP
 
     def __init__(self, manifest: ModelManifest, processor: ImageProcessor, limits: Limits) -> None:
         self._manifest = manifest
@@ -57,6 +58,13 @@ class ImageClassificationPipeline:
         self._decide(None, options)  # a wrong option is refused before the picture is decoded
         pixels = self._processor.preprocess(item, self._limits.max_image_pixels)
         return dihedral_views(pixels) if options.augment else [pixels]
+
+    def rows(self, inputs: dict[str, NDArray[Any]]) -> Iterator[Pixels]:
+        if self.encoded_input.name not in inputs:
+            yield from inputs["pixel_values"]
+            return
+        for item in inputs[self.encoded_input.name]:
+            yield from self.preprocess(item, self.default_options())
 
     def bucket(self, row: Pixels) -> Hashable:
         return row.shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -13,11 +13,9 @@ from app.api.dependencies import Headers, describe_fields, describe_model, get_d
 from app.api.disconnect import unless_disconnected
 from app.api.error_handlers import ERROR_RESPONSES
 from app.api.models import model_ref
-from app.api.state import settings
 from app.contract.manifest import ModelManifest
-from app.errors import InputTooLarge, InvalidOption
+from app.errors import InvalidOption
 from app.runtime.served_model import ServedModel
-from app.settings import Settings
 from app.tasks.text_classification.pipeline import TextClassification, TextClassificationPipeline, TextOptions
 from app.tasks.text_classification.schemas import (
     Attribution,
@@ -55,7 +53,7 @@ async def classify_text(request: Request) -> Response:
     model, deadline = get_model(request, TASK, ServedModel), get_deadline(request)
     body = await read_json(request, TextClassificationRequest)
     texts = [body.text] if isinstance(body.text, str) else body.text
-    _check_texts(texts, body.explain, settings(request))
+    _check_texts(texts, body.explain, cast(TextClassificationPipeline, model.pipeline))
     prediction = await unless_disconnected(request, model.predict(texts, TextOptions(explain=body.explain), deadline))
     answer = TextClassificationAnswer(
         model=model_ref(model.manifest),
@@ -66,18 +64,12 @@ async def classify_text(request: Request) -> Response:
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-def _check_texts(texts: list[str], explain: bool, limits: Settings) -> None:
+def _check_texts(texts: list[str], explain: bool, pipeline: TextClassificationPipeline) -> None:
     if not texts:
         raise InvalidOption("text must not be an empty list", param="text")
-    if len(texts) > limits.max_texts:
-        raise InputTooLarge(f"{len(texts):,} texts in one request; the limit is {limits.max_texts:,}", param="text")
+    pipeline.check(texts)
     if explain and len(texts) > MAX_EXPLAINED_TEXTS:
         raise InvalidOption(f"explain takes at most {MAX_EXPLAINED_TEXTS} texts a request", param="explain")
-    for text in texts:
-        if not text.strip():
-            raise InvalidOption("text must not be empty", param="text")
-        if len(text) > limits.max_text_chars:
-            raise InputTooLarge(f"a text has {len(text):,} characters; the limit is {limits.max_text_chars:,}", param="text")
 
 
 def _result(manifest: ModelManifest, text: str, classification: TextClassification) -> TextResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.contract.classification import softmax
-from app.contract.manifest import ModelManifest
-from app.contract.text import Encoding, TextProcessor, WordTokenizer, pad
-from app.errors import ModelRejected
+from app.contract.manifest import ModelManifest, TensorSpec
+from app.contract.text import Encoding, TextProcessor, WordTokenizer, check_padded, pad
+from app.errors import BadRequest, InputTooLarge, InvalidOption, ModelRejected
 from app.runtime.options import Limits
 from app.runtime.served_model import ServedModel
 
@@ -55,19 +55,31 @@ class TextClassificationPipeline:
 
     task = "text-classification"
     served_by = ServedModel
+    encoded_input = TensorSpec(name="text", datatype="BYTES", shape=(-1,))  # UTF-8
 
-    def __init__(self, manifest: ModelManifest, tokenizer: WordTokenizer) -> None:
+    def __init__(self, manifest: ModelManifest, tokenizer: WordTokenizer, limits: Limits) -> None:
         self._manifest = manifest
         self._tokenizer = tokenizer
+        self._limits = limits
 
     @classmethod
     def load(cls, manifest: ModelManifest, directory: Path, limits: Limits = Limits()) -> Self:  # noqa: B008 - it is frozen
         if not isinstance(manifest.processor, TextProcessor) or not manifest.labels:
             raise ModelRejected("text-classification wants a text processor and labels; complete manifest.json")
-        return cls(manifest, manifest.processor.load(directory))
+        return cls(manifest, manifest.processor.load(directory), limits)
 
     def default_options(self) -> TextOptions:
         return TextOptions()
+
+    def check(self, texts: Sequence[str]) -> None:
+        """Whether these may come in one request. Raises InvalidOption, InputTooLarge."""
+        if len(texts) > self._limits.max_texts:
+            raise InputTooLarge(f"{len(texts):,} texts in one request; the limit is {self._limits.max_texts:,}", param="text")
+        for text in texts:
+            if not text.strip():
+                raise InvalidOption("text must not be empty", param="text")
+            if len(text) > self._limits.max_text_chars:
+                raise InputTooLarge(f"a text has {len(text):,} characters; the limit is {self._limits.max_text_chars:,}", param="text")
 
     def preprocess(self, item: str, options: TextOptions) -> list[TextRow]:
         """A text to its own row, and, to explain it, one more for each span taken out."""
@@ -86,6 +98,20 @@ class TextClassificationPipeline:
         cuts = [[(start, gap), (gap, end)] if start < gap < end else [(start, end)] for start, end in spans]
         return [span for pieces in cuts for span in pieces]
 
+    def rows(self, inputs: dict[str, NDArray[Any]]) -> Iterator[TextRow]:
+        if self.encoded_input.name in inputs:
+            texts = [_decoded(item) for item in inputs[self.encoded_input.name]]
+            self.check(texts)
+            for text in texts:
+                yield from self.preprocess(text, self.default_options())
+            return
+        input_ids, lengths = inputs["input_ids"], inputs["lengths"]  # (B, T), (B,)
+        check_padded(input_ids, lengths, self._tokenizer.vocabulary_size)
+        if lengths.size and lengths.max() > self._tokenizer.max_tokens:
+            raise InputTooLarge(f"a row has {lengths.max():,} tokens; the model reads {self._tokenizer.max_tokens:,}", param="lengths")
+        for ids, length in zip(input_ids, lengths, strict=True):
+            yield TextRow(ids[:length], Encoding(ids[:length], offsets=(), truncated=False))
+
     def bucket(self, row: TextRow) -> Hashable:
         """Lengths between two powers of two share a batch, so that padding stays under half."""
         return (len(row.input_ids) - 1).bit_length()
@@ -103,6 +129,13 @@ class TextClassificationPipeline:
             for row, without in zip(rows[1:], probabilities[1:], strict=True)
         ]
         return TextClassification(probabilities[0], rows[0].encoding.truncated, contributions if options.explain else None)
+
+
+def _decoded(item: bytes) -> str:
+    try:
+        return item.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadRequest("text must be UTF-8", param="text") from None
 
 
 def _even_spans(tokens: int) -> list[tuple[int, int]]:

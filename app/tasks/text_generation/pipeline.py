@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from app.contract.manifest import ModelManifest
 from app.contract.stopping import StopStrings
-from app.contract.text import CharacterProcessor, CharTokenizer, pad
-from app.errors import ModelRejected
+from app.contract.text import CharacterProcessor, CharTokenizer, check_padded, pad
+from app.errors import BadRequest, InputTooLarge, ModelRejected
 from app.runtime.generation import FinishReason
 from app.runtime.generative_model import GenerativeModel, recurrent_shapes
 from app.runtime.options import Limits
 from app.runtime.slots import Tokens
+
+MAX_TOKENS_A_RUN = 8192  # of a client that sends the graph's own tensors: 3 MB of logits over 100 characters
 
 
 class TextGenerationPipeline:
@@ -26,6 +28,7 @@ class TextGenerationPipeline:
 
     task = "text-generation"
     served_by = GenerativeModel
+    encoded_input = None
 
     def __init__(self, tokenizer: CharTokenizer, start: str, state_shape: tuple[int, ...]) -> None:
         self.tokenizer = tokenizer
@@ -47,6 +50,16 @@ class TextGenerationPipeline:
     def preprocess(self, item: str, options: None = None) -> list[NDArray[np.int64]]:
         """A prompt to its ids, (T,). An empty one starts as a new line does. Raises InvalidOption, naming unknown characters."""
         return [self.tokenizer.encode(item) if item else self._start]
+
+    def rows(self, inputs: dict[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]]]:
+        """A request is one run of its own: its state comes with it and goes back with the answer."""
+        input_ids, lengths = inputs["input_ids"], inputs["lengths"]  # (B, T), (B,)
+        check_padded(input_ids, lengths, self.tokenizer.vocabulary_size)
+        if len(inputs["state"]) != len(input_ids):
+            raise BadRequest(f"input_ids has {len(input_ids):,} rows, state has {len(inputs['state']):,}")
+        if input_ids.size > MAX_TOKENS_A_RUN:
+            raise InputTooLarge(f"input_ids has {input_ids.size:,} tokens; the limit is {MAX_TOKENS_A_RUN:,} a run", param="input_ids")
+        return [inputs] if len(input_ids) else []
 
     def bucket(self, row: NDArray[np.int64]) -> Hashable:
         return None
