@@ -3,6 +3,8 @@
 ServingError 500
 |- BadRequest 400             malformed body, base64 or JSON
 |  |- UndecodableImage        bytes that are not a whole picture
+|- Unauthorized 401           a key is needed
+|- Forbidden 403              switched off; says how it is switched on
 |- ModelNotFound 404          names those that exist
 |- InputTooLarge 413          bytes, pixels, characters, items
 |- UnsupportedMediaType 415   lists what is accepted
@@ -41,6 +43,16 @@ class UndecodableImage(BadRequest):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the image cannot be decoded: {reason}", param="image")
+
+
+class Unauthorized(ServingError):
+    status = 401
+    type = "unauthorized"
+
+
+class Forbidden(ServingError):
+    status = 403
+    type = "forbidden"
 
 
 class ModelNotFound(ServingError):

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, FilePath
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIN_KEY_BYTES = 16
+
+
+def _holds_a_key(path: Path) -> Path:
+    try:
+        size = len(path.read_bytes().strip())
+    except OSError:
+        raise ValueError("must be a file that can be read") from None
+    if size < MIN_KEY_BYTES:
+        raise ValueError(f"must hold a key of at least {MIN_KEY_BYTES} bytes")
+    return path
+
+
+KeyFile = Annotated[FilePath, AfterValidator(_holds_a_key)]
 
 
 class Settings(BaseSettings):
@@ -18,6 +33,9 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     models: Path = Field(default=Path("models"), description="the model repository")
     log_format: Literal["text", "json"] = Field(default="text", description="form of the log lines")
+    admin_key_file: KeyFile | None = Field(
+        default=None, description="file with the key that loads and unloads models; without it nobody can"
+    )
     provider: Literal["cpu", "cuda", "tensorrt"] = Field(default="cpu", description="ONNX Runtime execution provider")
     strict_provider: bool = Field(default=False, description="refuse to serve a model on another provider than asked for")
     strict_readiness: bool = Field(default=True, description="ready only when no model was refused, as Triton does")

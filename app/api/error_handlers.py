@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.api.error_shapes import shape_of
 from app.api.validation import explain
-from app.errors import QueueFull, ServingError
+from app.errors import QueueFull, ServingError, Unauthorized
 
 
 class ErrorDetail(BaseModel):
@@ -53,7 +53,9 @@ def install_error_handlers(app: FastAPI) -> None:
 
 async def _serving_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServingError)
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, QueueFull) else None
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, QueueFull) else {}
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
     return _answer(request, error.status, error.type, error.message, error.param, headers)
 
 

@@ -28,7 +28,16 @@ def openai(status: int, kind: str, message: str, param: str | None) -> tuple[int
     return _OPENAI_STATUSES.get(status, status), {"error": error}
 
 
-SHAPES: dict[str, Shape] = {"/v1/completions": openai, "/v1/models": models}  # by the beginning of the path
+def open_inference(status: int, kind: str, message: str, param: str | None) -> tuple[int, dict[str, Any]]:
+    """The protocol knows a sentence and nothing else, and 400 for whatever is wrong with a request."""
+    return {422: 400}.get(status, status), {"error": message}
+
+
+SHAPES: dict[str, Shape] = {  # by the beginning of the path
+    "/v1/completions": openai,
+    "/v1/models": models,
+    "/v2": open_inference,
+}
 
 
 def shape_of(path: str) -> Shape:

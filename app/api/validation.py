@@ -40,6 +40,9 @@ _WORDS = {
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
     "json_invalid": "is not valid JSON",
+    "dict_type": "must be an object",
+    "path_not_file": "must be a file that can be read",
+    "value_error": "{error}",
 }
 
 
@@ -57,6 +60,13 @@ def explain(errors: Sequence[Mapping[str, Any]]) -> ServingError:
         return BadRequest(f"the body {words}")
     name = ".".join(place) if first["type"] == "extra_forbidden" else param
     return InvalidOption(f"{name[:MAX_ECHO_CHARS]} {words}", param=param[:MAX_ECHO_CHARS])
+
+
+def explain_place(errors: Sequence[Mapping[str, Any]]) -> BadRequest:
+    """The first finding with the whole way to it, "inputs.0.shape must be a list": for deep bodies, where 400 is the only status."""
+    problem, place = explain(errors), ".".join(str(part) for part in errors[0]["loc"])
+    words = problem.message.partition(" ")[2]
+    return BadRequest(f"{place[:MAX_ECHO_CHARS]} {words}" if place else problem.message)
 
 
 def validate(model: type[Model], values: Mapping[str, Any]) -> Model:

@@ -92,7 +92,6 @@ class GenerativeModel:
         replay_golden(self.manifest, self.directory, self.pipeline, self.session)
         if not self.slots.make_independent():
             logger.warning("%s: a row's bits depend on the batch here, so every run has all %d rows", self.name, self.slots.capacity)
-        self._metrics.ready.set(1)
 
     def stop_accepting(self) -> None:
         self.batcher.stop_accepting()

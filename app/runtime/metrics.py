@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -23,6 +24,7 @@ class ServingMetrics:
         model = ("model", "version")
         self.success = Counter("axon_inference_request_success", "Requests answered", model, registry=self.registry)
         self.failure = Counter("axon_inference_request_failure", "Requests failed", (*model, "reason"), registry=self.registry)
+        self.failure_s = Counter("axon_inference_failure_seconds", "Time of requests that failed", model, registry=self.registry)
         self.rows = Counter("axon_inference_count", "Rows that ran", model, registry=self.registry)
         self.batches = Counter("axon_inference_exec_count", "Batches that ran", model, registry=self.registry)
         self.pending = Gauge("axon_pending_requests", "Requests accepted and not answered", model, registry=self.registry)
@@ -54,7 +56,7 @@ class ModelMetrics:
         self._labels = labels
         self._success = metrics.success.labels(*labels)
         self._pending = metrics.pending.labels(*labels)
-        self.ready = metrics.model_ready.labels(*labels)
+        self._failure_s = metrics.failure_s.labels(*labels)
         self.request_s = metrics.request_s.labels(*labels)
         self.first_token_s = metrics.first_token_s.labels(*labels)
         self.tokens = metrics.tokens.labels(*labels)
@@ -70,10 +72,12 @@ class ModelMetrics:
     def counted(self) -> Iterator[None]:
         """Count a request as pending while it is here, and by its outcome when it leaves."""
         self._pending.inc()
+        started = time.monotonic()
         try:
             yield
         except BaseException as error:
             self._metrics.failure.labels(*self._labels, _reason(error)).inc()
+            self._failure_s.inc(time.monotonic() - started)
             raise
         else:
             self._success.inc()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import logging
 import re
 from collections.abc import Mapping
@@ -9,13 +11,15 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from weakref import WeakSet
 
-from app.contract.manifest import NAME_PATTERN, Graph, ModelManifest, load_manifest
+from app.contract.manifest import NAME_PATTERN, ModelManifest, load_manifest
 from app.errors import ModelNotFound, ModelNotReady, ModelRejected
 from app.runtime.metrics import ServingMetrics
 from app.runtime.options import RuntimeOptions
 from app.runtime.pipeline import Pipeline, Servable
 from app.runtime.session import OrtSession
+from app.runtime.signature import check_signature
 
 logger = logging.getLogger("axon.models")
 
@@ -49,6 +53,8 @@ class ModelRepository:
         self._metrics = metrics
         self._options = options
         self._models: dict[str, Servable] = {}
+        self._alive: WeakSet[Servable] = WeakSet()  # with those that were replaced and still answer what they had accepted
+        self._changing = asyncio.Lock()
         self._statuses: dict[str, ModelStatus] = {}
         for name, version in self._scan():
             self._statuses[name] = ModelStatus(name, version, "loading")
@@ -59,14 +65,43 @@ class ModelRepository:
             logger.warning("there is no model in %s", self.root)
         for status in list(self._statuses.values()):
             try:
-                self._models[status.name] = self._load(status.name, status.version)
-                self._statuses[status.name] = ModelStatus(status.name, status.version, "ready")
-                logger.info("%s/%s is ready", status.name, status.version)
+                self._admit(self._load(status.name, status.version))
             except ModelRejected as error:
                 self._refuse(status, str(error))
-            except Exception as error:
-                logger.exception("%s/%s failed to load", status.name, status.version)
-                self._refuse(status, f"loading failed ({type(error).__name__}); the server's log has the details")
+
+    async def load(self, name: str) -> None:
+        """Load the newest version that lies in the folder now; what is served goes on serving until it is warm.
+
+        Raises ModelNotFound, ModelNotReady (the server is still starting), or ModelRejected: what was served is served still.
+        """
+        async with self._changing:
+            version = dict(await asyncio.to_thread(self._scan)).get(name)
+            if version is None:
+                raise ModelNotFound(name, [found for found, _ in self._scan()])
+            self._check_loaded(name)
+            try:
+                model = await asyncio.to_thread(self._load, name, version)
+            except ModelRejected as error:
+                if name not in self._models:
+                    self._refuse(ModelStatus(name, version, "loading"), str(error))
+                raise
+            self._forget(name)
+            self._admit(model)
+        await asyncio.to_thread(gc.collect)  # a session and its batcher know each other: their memory would come back late
+
+    async def unload(self, name: str) -> None:
+        """Serve a model no longer; what it has accepted is still answered. Raises ModelNotFound, ModelNotReady."""
+        async with self._changing:
+            if name not in self._statuses:
+                raise ModelNotFound(name, self._statuses)
+            self._check_loaded(name)
+            self._forget(name)
+            logger.info("%s is unloaded", name)
+        await asyncio.to_thread(gc.collect)
+
+    def unserved(self) -> list[tuple[str, str]]:
+        """(name, newest version) of each model that lies in the folder and was unloaded, or came after the start."""
+        return [(name, version) for name, version in self._scan() if name not in self._statuses]
 
     def get(self, name: str, task: str | None = None) -> Servable:
         """A warm model. Raises ModelNotFound, naming those that exist, or ModelNotReady."""
@@ -88,10 +123,30 @@ class ModelRepository:
 
     async def drain(self, grace_s: float) -> None:
         """Refuse new work everywhere at once, then let what was accepted finish."""
-        for model in self._models.values():
+        models = list(self._alive)
+        for model in models:
             model.stop_accepting()
-        for model in self._models.values():
+        for model in models:
             await model.drain(grace_s)
+
+    def _admit(self, model: Servable) -> None:
+        name, version = model.name, model.manifest.version
+        self._alive.add(model)
+        self._models[name] = model
+        self._statuses[name] = ModelStatus(name, version, "ready")
+        self._metrics.model_ready.labels(name, version).set(1)
+        logger.info("%s/%s is ready", name, version)
+
+    def _forget(self, name: str) -> None:
+        """Hand the model out no more: it goes when the last request that holds it is answered."""
+        model = self._models.pop(name, None)
+        self._statuses.pop(name, None)
+        if model is not None:
+            self._metrics.model_ready.labels(name, model.manifest.version).set(0)
+
+    def _check_loaded(self, name: str) -> None:
+        if name in self._statuses and self._statuses[name].state == "loading":
+            raise ModelNotReady(f"the model {name!r} is still loading", param="model")
 
     def _scan(self) -> list[tuple[str, str]]:
         """(name, newest version) of each folder that looks like a model."""
@@ -107,6 +162,16 @@ class ModelRepository:
         return found
 
     def _load(self, name: str, version: str) -> Servable:
+        """Raises ModelRejected, whatever goes wrong."""
+        try:
+            return self._open(name, version)
+        except ModelRejected:
+            raise
+        except Exception as error:
+            logger.exception("%s/%s failed to load", name, version)
+            raise ModelRejected(f"loading failed ({type(error).__name__}); the server's log has the details") from None
+
+    def _open(self, name: str, version: str) -> Servable:
         directory = self.root / name / version
         if not re.fullmatch(NAME_PATTERN, name):
             raise ModelRejected("a model's name has only a-z, 0-9, '.', '_' and '-'; rename the folder")
@@ -125,7 +190,7 @@ class ModelRepository:
             threads=self._options.cores if pipeline_class.served_by.wide_runs else 1,
             strict_provider=self._options.strict_provider,
         )
-        _check_signature(graph, session)
+        check_signature(graph, session)
         if session.actual_provider != session.requested_provider:
             logger.warning("%s: asked for %s, got %s", name, session.requested_provider, session.actual_provider)
         return self._serve(manifest, directory, pipeline_class, session)
@@ -139,19 +204,3 @@ class ModelRepository:
     def _refuse(self, status: ModelStatus, reason: str) -> None:
         logger.error("%s/%s is refused: %s", status.name, status.version, reason)
         self._statuses[status.name] = ModelStatus(status.name, status.version, "refused", reason)
-
-
-def _check_signature(graph: Graph, session: OrtSession) -> None:
-    """The manifest must say of the graph what the file says of itself."""
-    inputs, outputs = session.signature()
-    for kind, specs, actual in (("inputs", graph.inputs, inputs), ("outputs", graph.outputs, outputs)):
-        declared = {spec.name: (spec.datatype, spec.shape) for spec in specs}
-        if declared.keys() != actual.keys() or not all(_fits(declared[name], actual[name]) for name in actual):
-            raise ModelRejected(f"the manifest's {kind} of {graph.file} are {declared}, the file's are {actual}; export the model again")
-
-
-def _fits(declared: tuple[str, tuple[int, ...]], actual: tuple[str, tuple[int, ...]]) -> bool:
-    """The same datatype and rank, and no axis of fixed length that the manifest does not know of."""
-    (datatype, shape), (actual_datatype, actual_shape) = declared, actual
-    sizes = zip(shape, actual_shape, strict=False)
-    return datatype == actual_datatype and len(shape) == len(actual_shape) and all(fixed in (-1, size) for size, fixed in sizes)

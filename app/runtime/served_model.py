@@ -101,7 +101,6 @@ class ServedModel:
 
     def warm_up(self) -> None:
         replay_golden(self.manifest, self.directory, self.pipeline, self.session)
-        self._metrics.ready.set(1)
 
     def stop_accepting(self) -> None:
         self.batcher.stop_accepting()
