@@ -9,10 +9,9 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from starlette.responses import RedirectResponse, Response
 
 from app import __version__, tasks
-from app.api import health, metrics, models
+from app.api import health, metrics, models, web
 from app.api.documentation import LocalAssetsOnly
 from app.api.error_handlers import install_error_handlers
 from app.api.error_shapes import internal_error_body
@@ -52,11 +51,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(models.router)
     app.include_router(health.router)
     app.include_router(metrics.router)
-
-    @app.get("/", include_in_schema=False)
-    async def home() -> Response:
-        return RedirectResponse("/docs")
-
+    app.include_router(web.router)
+    app.mount("/web", web.static_files)
     return app
 
 

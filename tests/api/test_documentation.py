@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from app import tasks
 from tests.api.openapi_examples import operations, send_example
 from tests.character_models import write_summing_model
 from tests.conftest import serve
@@ -85,10 +86,18 @@ def test_the_style_sheets_import_nothing_from_elsewhere(client: TestClient) -> N
             assert not re.search(r"url\([\"']?(?:https?:)?//", client.get(sheet).text), sheet
 
 
-def test_the_root_leads_to_the_documentation(client: TestClient) -> None:
-    response = client.get("/", follow_redirects=False)
-    assert response.is_redirect
-    assert response.headers["location"] == "/docs"
+def test_the_root_is_the_demo_page_and_its_files_are_served_with_it(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.headers["content-security-policy"].startswith("default-src 'self'")
+    assets = re.findall(r"""(?:href|src)=["'](/web/[^"']+)["']""", page.text)
+    assert len(assets) == 2
+    for asset in assets:
+        assert client.get(asset).status_code == 200, asset
+
+
+def test_every_task_has_a_form_on_the_demo_page(client: TestClient) -> None:
+    for task in tasks.discover():
+        assert client.get(f"/web/tasks/{task.Pipeline.task}.js").status_code == 200, task.Pipeline.task
 
 
 def test_the_example_picture_is_synthetic_and_small(client: TestClient) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.character_models import write_summing_model
 from tests.e2e.browser import HOST, Browser, chromium, missing_program
 from tests.e2e.server import RunningServer, running_server
 from tests.model_repository import target, write_colour_model, write_word_model
@@ -22,6 +23,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     root = tmp_path_factory.mktemp("models")
     write_colour_model(root, "skin-lesion", targets=[target("melanoma", ["red"])], default_target="melanoma")
     write_word_model(root, "sentiment")
+    write_summing_model(root, "anna")
     with running_server(root, tmp_path_factory.mktemp("server") / "log", cores=1) as server:
         yield server
 
@@ -44,6 +46,8 @@ def elsewhere(requested: list[str], server: RunningServer) -> list[str]:
         ("classify_image", '"predictions"'),
         ("get_roc", '"auroc"'),
         ("get_model_card", '"card"'),
+        ("generate_text", '"text"'),
+        ("create_completion", '"choices"'),
     ],
 )
 def test_try_it_out_succeeds_with_what_is_filled_in(browser: Browser, server: RunningServer, operation: str, answer: str) -> None:
@@ -64,3 +68,42 @@ def test_redoc_shows_the_operations_and_asks_nobody_else(browser: Browser, serve
     browser.open(f"http://{HOST}:{server.port}/redoc")
     browser.find("[id*='classify_image']")
     assert elsewhere(browser.requested(), server) == []
+
+
+def test_the_demo_page_decides_about_a_drawn_spot(browser: Browser, server: RunningServer) -> None:
+    browser.requested()
+    browser.open(f"http://{HOST}:{server.port}/#skin-lesion")
+    browser.find("svg.roc")
+    browser.click("button.second")
+    assert browser.text(".decision strong").startswith("melanoma: ")
+    browser.run("const slider = document.querySelector('input[type=range]'); slider.value = 0; slider.dispatchEvent(new Event('change'))")
+    browser.find(".decision.positive")  # at threshold 0 everything is positive
+    assert elsewhere(browser.requested(), server) == []
+
+
+def test_the_demo_page_explains_a_text(browser: Browser, server: RunningServer) -> None:
+    browser.open(f"http://{HOST}:{server.port}/#sentiment")
+    browser.click("#panel button")
+    browser.find(".words mark")
+    browser.run("document.querySelector('textarea').value = ''")
+    browser.click("#panel button")
+    assert browser.text(".error") == "text must not be empty"
+
+
+def test_the_demo_page_writes_as_the_text_comes(browser: Browser, server: RunningServer) -> None:
+    browser.open(f"http://{HOST}:{server.port}/#anna")
+    browser.find(".generated")
+    browser.run("document.querySelector('textarea').value = 'ab'; document.querySelector('input[type=number]').value = 12")
+    browser.click("#panel button")
+    browser.find("#panel button.second[disabled]")  # nothing is left to stop: the text is complete
+    assert len(browser.run("return document.querySelector('.generated').textContent")) == len("ab") + 12
+    assert elsewhere(browser.requested(), server) == []
+
+
+def test_the_demo_page_shows_the_card_of_every_model(browser: Browser, server: RunningServer) -> None:
+    browser.open(f"http://{HOST}:{server.port}/")
+    browser.find("#models a")
+    names = browser.run("return [...document.querySelectorAll('#models a')].map((link) => link.textContent)")
+    for name in names:
+        browser.click(f"#models a[href='#{name}']")
+        assert f"{name}/1" in browser.text("#card p:last-child")

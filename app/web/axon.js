@@ -1,0 +1,28 @@
+// The demo page: the served models, a panel for the chosen one's task, and its card. One file in tasks/ a task.
+import { ask, element } from "./dom.js";
+import { showCard } from "./card.js";
+
+const panel = document.getElementById("panel");
+
+async function start() {
+  const { data: models } = await ask("/v1/models");
+  const choose = () => open(models.find((model) => model.id === location.hash.slice(1)) ?? models[0], models);
+  addEventListener("hashchange", choose);
+  if (models.length) await choose();
+  else panel.replaceChildren("No model is served yet; /health/ready says why.");
+}
+
+async function open(summary, models) {
+  document.getElementById("models").replaceChildren(
+    ...models.map(({ id }) => element("a", { href: `#${id}`, "aria-current": id === summary.id && "page" }, id)),
+  );
+  const model = await ask(`/v1/models/${summary.id}`);
+  showCard(document.getElementById("card"), model);
+  const body = element("div");
+  panel.replaceChildren(element("h2", {}, model.card.title), element("p", {}, model.card.description), body);
+  const task = await import(`./tasks/${summary.task}.js`).catch(() => null);
+  if (task) task.show(body, model);
+  else body.append(`There is no form for the task ${summary.task} here yet; try it out in the `, element("a", { href: "/docs" }, "API documentation"), ".");
+}
+
+start().catch((error) => panel.replaceChildren(element("p", { class: "error" }, error.message)));

@@ -1,0 +1,82 @@
+import { ask, bars, element, percent, shown } from "../dom.js";
+import { drawRoc } from "../roc.js";
+
+export function show(place, model) {
+  const state = { image: null, target: model.card.default_target, rule: {} };
+  const picture = element("img", { class: "picture", alt: "the picture that was sent", hidden: true });
+  const answer = element("div", { "aria-live": "polite" });
+  const question = element("div");
+  const augment = element("input", { type: "checkbox", change: () => classify() });
+
+  async function classify() {
+    if (!state.image) return;
+    await shown(answer, async () => {
+      const query = new URLSearchParams({ ...(state.target && { target: state.target }), ...state.rule, augment: augment.checked });
+      const url = `/v1/image-classification/${model.id}?${query}`;
+      const found = await ask(url, { method: "POST", headers: { "Content-Type": state.image.type }, body: state.image });
+      const likely = found.predictions.map(({ title, probability }) => [title, probability]);
+      answer.replaceChildren(bars(likely), ...(found.decision ? [describe(found.decision)] : []));
+    });
+  }
+
+  function take(image) {
+    state.image = image;
+    picture.hidden = false;
+    picture.src = URL.createObjectURL(image);
+    classify();
+  }
+
+  async function ask_about(target) {
+    Object.assign(state, { target, rule: {} });
+    const decide = (rule) => { state.rule = rule; classify(); };
+    await shown(question, async () => question.replaceChildren(drawRoc(await ask(`/v1/image-classification/${model.id}/roc?target=${target}`), decide)));
+    classify();
+  }
+
+  const targets = model.card.targets.map(({ name, title }) => element("option", { value: name, selected: name === state.target }, title));
+  place.append(
+    dropZone(take),
+    element("div", { class: "row" },
+      element("button", { class: "second", click: async () => take(await drawnSpot()) }, "Use a drawn spot"),
+      element("label", { class: "beside" }, augment, "average over eight views"),
+    ),
+    picture, answer,
+  );
+  if (targets.length) {
+    const choice = element("select", { change: (event) => ask_about(event.target.value) }, ...targets);
+    place.append(element("h3", {}, "Decision"), element("div", { class: "row" }, element("label", {}, "question", choice)), question);
+    ask_about(state.target);
+  }
+}
+
+/** Where a picture is dropped, or chosen from the disk. */
+function dropZone(take) {
+  const input = element("input", { type: "file", accept: "image/jpeg,image/png,image/webp", change: () => input.files[0] && take(input.files[0]) });
+  const over = (event) => { event.preventDefault(); zone.classList.toggle("over", event.type === "dragover"); };
+  const drop = (event) => { over(event); if (event.dataTransfer.files[0]) take(event.dataTransfer.files[0]); };
+  const zone = element("label", { class: "drop", dragover: over, dragleave: over, drop }, "Drop a picture here, or choose one", input);
+  return zone;
+}
+
+/** A brown spot on skin, nobody's: something to send when no picture is at hand. */
+async function drawnSpot() {
+  const canvas = element("canvas", { width: 200, height: 150 });
+  const pen = canvas.getContext("2d");
+  pen.fillStyle = "#e0b29e";
+  pen.fillRect(0, 0, 200, 150);
+  pen.filter = "blur(3px)";
+  pen.fillStyle = "#704234";
+  pen.ellipse(100, 75, 38, 32, 0.4, 0, 2 * Math.PI);
+  pen.fill();
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+}
+
+function describe({ target, positive, probability, threshold, operating_point: point, sensitivity, specificity, measured_on: where }) {
+  const rule = point ? `${point}, threshold ${threshold.toFixed(3)}` : `threshold ${threshold.toFixed(3)}`;
+  const range = ({ value, ci95 }) => `${percent(value)} (${percent(ci95[0])} to ${percent(ci95[1])})`;
+  return element("div", { class: positive ? "decision positive" : "decision" },
+    element("strong", {}, `${target}: ${positive ? "positive" : "negative"}`),
+    element("p", {}, `Probability ${percent(probability)}; ${rule}.`),
+    element("p", { class: "quiet" }, `At this threshold: sensitivity ${range(sensitivity)}, specificity ${range(specificity)}, measured on the ${where}.`),
+  );
+}
