@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app import __version__, tasks
-from app.api import health, metrics, models, web
+from app.api import health, metrics, models, open_inference, web
+from app.api.admin import read_digest
 from app.api.documentation import LocalAssetsOnly
 from app.api.error_handlers import install_error_handlers
 from app.api.error_shapes import internal_error_body
@@ -38,17 +39,19 @@ def create_app(settings: Settings) -> FastAPI:
         with ThreadPoolExecutor(cores, thread_name_prefix="axon-run") as executor:
             repository = make_repository(settings, executor, cores, serving_metrics)
             loading = asyncio.create_task(asyncio.to_thread(repository.load_all))
-            yield {"settings": settings, "repository": repository, "metrics": serving_metrics}
+            digest = read_digest(settings.admin_key_file)
+            yield {"settings": settings, "repository": repository, "metrics": serving_metrics, "admin_digest": digest}
             await loading
             await repository.drain(settings.drain_timeout_ms / 1000)
 
-    app = FastAPIOffline(title="Axon", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPIOffline(title="Axon", version=__version__, description=DESCRIPTION, lifespan=lifespan, redirect_slashes=False)
     app.add_middleware(LocalAssetsOnly)
     app.add_middleware(RequestContext, internal_error_body=internal_error_body)
     install_error_handlers(app)
     for task in tasks.discover():
         app.include_router(task.router)
     app.include_router(models.router)
+    app.include_router(open_inference.router)
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.include_router(web.router)

@@ -37,11 +37,16 @@ async def ready(request: Request) -> Response:
 
     With `AXON_STRICT_READINESS=false` a refused model is reported but does not make the server unready.
     """
+    found = readiness(request)
+    return JSONResponse(found.model_dump(exclude_none=True), 200 if found.status == "ready" else 503)
+
+
+def readiness(request: Request) -> Readiness:
+    """Where every model stands, and whether that is enough."""
     states = [
         ModelState(name=status.name, version=status.version, state=status.state, reason=status.reason)
         for status in repository(request).statuses()
     ]
     needed = ("ready",) if settings(request).strict_readiness else ("ready", "refused")
     is_ready = all(state.state in needed for state in states) and any(state.state == "ready" for state in states)
-    body = Readiness(status="ready" if is_ready else "not_ready", models=states)
-    return JSONResponse(body.model_dump(exclude_none=True), 200 if is_ready else 503)
+    return Readiness(status="ready" if is_ready else "not_ready", models=states)

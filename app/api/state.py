@@ -17,6 +17,7 @@ class State(TypedDict):
     settings: Settings
     repository: ModelRepository
     metrics: ServingMetrics
+    admin_digest: bytes | None  # of the admin key; None: there is none
 
 
 def settings(request: Request) -> Settings:
@@ -29,3 +30,7 @@ def repository(request: Request) -> ModelRepository:
 
 def metrics(request: Request) -> ServingMetrics:
     return cast(ServingMetrics, request.state.metrics)
+
+
+def admin_digest(request: Request) -> bytes | None:
+    return cast("bytes | None", request.state.admin_digest)

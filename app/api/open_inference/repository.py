@@ -1,0 +1,104 @@
+"""`/v2/repository`: which models lie in the folder, and which of them are served."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar
+
+from fastapi import APIRouter, Depends
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.api.admin import require_admin
+from app.api.bodies import read_body
+from app.api.dependencies import describe_model
+from app.api.open_inference.schemas import ERROR_RESPONSES, ChangeRequest, ErrorSentence, IndexEntry, IndexRequest, Message
+from app.api.state import repository
+from app.api.validation import MAX_ECHO_CHARS, explain_place
+from app.errors import BadRequest, ModelRejected
+
+Schema = TypeVar("Schema", bound=Message)
+State = Literal["READY", "LOADING", "UNAVAILABLE"]
+
+STATES: dict[str, State] = {"ready": "READY", "loading": "LOADING", "refused": "UNAVAILABLE"}
+
+router = APIRouter(prefix="/v2/repository", tags=["open inference protocol"], responses={400: ERROR_RESPONSES[400]})
+
+CHANGE_ERRORS: dict[int | str, dict[str, Any]] = {
+    401: {"model": ErrorSentence, "description": "The admin key is missing or wrong"},
+    403: {"model": ErrorSentence, "description": "The server was started without AXON_ADMIN_KEY_FILE"},
+    404: ERROR_RESPONSES[404],
+    503: ERROR_RESPONSES[503],
+}
+
+
+@router.post(
+    "/index",
+    summary="The models of the folder",
+    openapi_extra={"requestBody": {"content": {"application/json": {"schema": IndexRequest.model_json_schema()}}}},
+)
+async def get_index(request: Request) -> list[IndexEntry]:
+    """Each with its newest version, its state, and why it is not served."""
+    asked, found = await _read(request, IndexRequest), repository(request)
+    entries = [
+        IndexEntry(name=status.name, version=status.version, state=STATES[status.state], reason=status.reason or "")
+        for status in found.statuses()
+    ]
+    entries += [IndexEntry(name=name, version=version, state="UNAVAILABLE", reason="not loaded") for name, version in found.unserved()]
+    return [entry for entry in entries if not asked.ready or entry.state == "READY"]
+
+
+@router.post(
+    "/models/{model}/unload",
+    summary="Serve a model no longer",
+    responses=CHANGE_ERRORS,
+    response_class=Response,
+    dependencies=[Depends(require_admin)],
+    openapi_extra={"parameters": [describe_model("sentiment")]},
+)
+async def unload_model(request: Request) -> Response:
+    """Requests that were accepted are still answered. The body of the answer is empty. Needs the admin key."""
+    asked = await _read(request, ChangeRequest)
+    _refuse_parameters(asked, "unload_dependents")
+    await repository(request).unload(request.path_params["model"])
+    return Response(status_code=200)
+
+
+@router.post(
+    "/models/{model}/load",
+    summary="Load the newest version of a model",
+    responses=CHANGE_ERRORS,
+    response_class=Response,
+    dependencies=[Depends(require_admin)],
+    openapi_extra={"parameters": [describe_model("sentiment")]},
+)
+async def load_model(request: Request) -> Response:
+    """What is served goes on serving until the new version is warm, and stays when that fails. Needs the admin key.
+
+    A model comes from the server's own folder: files and configurations of clients are refused. The body of the
+    answer is empty.
+    """
+    asked = await _read(request, ChangeRequest)
+    _refuse_parameters(asked)
+    try:
+        await repository(request).load(request.path_params["model"])
+    except ModelRejected as error:
+        raise BadRequest(f"{request.path_params['model']!r} was not loaded: {error}") from None
+    return Response(status_code=200)
+
+
+async def _read(request: Request, schema: type[Schema]) -> Schema:
+    """A JSON body, or none. Raises BadRequest, InputTooLarge."""
+    body = await read_body(request)
+    try:
+        return schema.model_validate_json(body.strip() or b"{}")
+    except ValidationError as error:
+        raise explain_place(error.errors()) from None
+
+
+def _refuse_parameters(asked: ChangeRequest, *known: str) -> None:
+    for name in asked.parameters or {}:
+        if name not in known:
+            raise BadRequest(
+                f"the parameter {name[:MAX_ECHO_CHARS]!r} is refused: a model comes from the server's own folder, as it lies there"
+            )
