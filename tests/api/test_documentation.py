@@ -15,6 +15,8 @@ from tests.character_models import write_summing_model
 from tests.conftest import serve
 from tests.model_repository import target, write_colour_model, write_word_model
 
+ADMIN_KEY = "a key for the tests"
+
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
@@ -23,14 +25,17 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     write_colour_model(root, "skin-lesion", targets=[target("melanoma", ["red"])], default_target="melanoma")
     write_word_model(root, "sentiment")
     write_summing_model(root, "anna")
-    with serve(root) as client:
+    key_file = tmp_path_factory.mktemp("key") / "admin-key"
+    key_file.write_text(ADMIN_KEY, encoding="utf-8")
+    with serve(root, admin_key_file=key_file) as client:
         yield client
 
 
 def test_every_operation_succeeds_with_its_own_examples(client: TestClient) -> None:
-    sent = {send_example(client, *operation) for operation in operations(client)}
+    sent = {send_example(client, *operation, ADMIN_KEY) for operation in operations(client)}
     assert {"/v1/image-classification/{model}", "/v1/text-classification/{model}", "/v1/models/{name}"} <= sent
     assert {"/v1/text-generation/{model}", "/v1/completions"} <= sent
+    assert {"/v2/models/{model}/versions/{version}/infer", "/v2/repository/models/{model}/load"} <= sent
 
 
 def test_the_picture_of_the_example_may_be_sent_in_every_form(client: TestClient) -> None:
