@@ -34,6 +34,8 @@ CARDS = {
         intended_use="To play with, to teach how a language model works, and to try the API with something small that really writes.",
         limitations=(
             *LIKE_ITS_SOURCE,
+            "It misses its target of 1.25 nats per character on the last 10 % of the text: 1.285, and 1.149 on the novel alone. The run was "
+            "cut to 8 epochs while its loss still fell.",
             "The six characters % / $ & * @ stand only behind the novel, in the licence text of the file's last tenth: the model never "
             "read them in training, and what follows one is arbitrary.",
         ),
@@ -46,7 +48,11 @@ CARDS = {
         ),
         license=License(name="MIT", notice="Trained on a text in the public domain."),
         intended_use="To play with, to teach how a language model works, and to try the API with something small that really writes.",
-        limitations=LIKE_ITS_SOURCE,
+        limitations=(
+            *LIKE_ITS_SOURCE,
+            "Its figure is a little flattered: the run ended at 1.4707 nats per character, and because that missed the target of 1.47 it "
+            "went on for two epochs, on the same last 10 % of the text that validates and measures.",
+        ),
     ),
     "synthetic": Card(
         title="Character model (synthetic, for tests)",

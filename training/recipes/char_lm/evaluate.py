@@ -1,6 +1,6 @@
 """Measure on the last 10 % of the text, in PyTorch and as the file that is served; write `evaluation.json`, samples and plots.
 
-Nothing was chosen by these figures within a run: the averaged weights after the last epoch are what is measured and shipped.
+The averaged weights after the last epoch are what is measured and shipped; how long a run goes on is anybody's decision who sees its log.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def check_sane(nats: float, floor: float) -> None:
 
 def describe(run: Run[Config], corpus: Corpus, way: str, protocols: dict[str, Floats]) -> list[Metric]:
     """Every figure of one way of running the model."""
-    last = "last 10 % of the text; no epoch was chosen by it"
+    last = "last 10 % of the text, validation and test at once"
     own = "last 10 % of the text, what stands behind the work itself left out"
     window = f"blocks of {run.config.window} characters without a state before them, every character scored"
     whole, work = protocols["carried"], protocols["carried"][: corpus.work_length()]
