@@ -13,6 +13,7 @@ HEADLINES = {  # a manifest's metric -> its name in the table, in this order
     "macro_auroc": "macro AUROC",
     "balanced_accuracy": "balanced accuracy",
     "accuracy": "accuracy",
+    "nats_per_character": "nats per character",
 }
 
 

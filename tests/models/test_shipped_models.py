@@ -12,6 +12,7 @@ from PIL import Image
 
 from app.contract.images import ImageProcessor
 from app.contract.manifest import ModelManifest, load_manifest
+from app.contract.text import CharacterProcessor
 from app.runtime.repository import ModelRepository
 from tests.api.openapi_examples import operations, send_example
 from tests.conftest import serve
@@ -26,6 +27,7 @@ TEXTS = [
     "A masterpiece of tension and of tenderness! " * 120,  # longer than any model reads
     "\N{GRINNING FACE} zzzqqq",
 ]
+PROMPTS = ["\n", "Happy families are all alike", "To be, or not to be: that is the question\n" * 7, "q"]
 SENTENCES = [
     ("not bad at all", "positive"),
     pytest.param(
@@ -52,11 +54,13 @@ def pictures() -> list[bytes]:
 
 
 def items(manifest: ModelManifest) -> list[Any]:
-    return list(pictures()) if isinstance(manifest.processor, ImageProcessor) else list(TEXTS)
+    if isinstance(manifest.processor, ImageProcessor):
+        return list(pictures())
+    return list(PROMPTS if isinstance(manifest.processor, CharacterProcessor) else TEXTS)
 
 
 def test_the_models_that_the_issue_asks_for_are_here() -> None:
-    assert {folder.parent.name for folder in FOLDERS} >= {"skin-lesion", "sentiment"}, f"no models in {SHIPPED}"
+    assert {folder.parent.name for folder in FOLDERS} >= {"skin-lesion", "sentiment", "anna", "shakespeare"}, f"no models in {SHIPPED}"
 
 
 def test_every_model_is_served_none_is_refused(repository: ModelRepository) -> None:
@@ -77,7 +81,7 @@ def test_the_golden_tolerance_means_something(folder: Path) -> None:
     with np.load(folder / manifest.golden.outputs) as golden:
         spread = max(float(np.ptp(golden[name])) for name in golden.files)
     assert manifest.golden.atol < 0.01 * spread
-    assert all(graph.atol <= 1e-3 for graph in manifest.graphs.values())
+    assert all(graph.atol < 0.01 * spread for graph in manifest.graphs.values())
 
 
 @each_model
@@ -100,7 +104,7 @@ def test_every_figure_has_its_n_and_interval(folder: Path) -> None:
 @each_model
 def test_the_card_is_complete(folder: Path) -> None:
     manifest = load_manifest(folder)
-    assert manifest.provenance.preset == "full", "a model of a tiny preset is no model to ship"
+    assert manifest.provenance.preset in ("full", manifest.name), "a model of a tiny preset is no model to ship"
     assert manifest.provenance.data
     assert all(set(source.sha256) != {"0"} and source.licence for source in manifest.provenance.data)
     assert manifest.provenance.commit not in ("", "unknown", "0000000")
@@ -139,10 +143,6 @@ def test_the_lesion_model_has_its_targets_and_operating_points(lesion: ModelMani
         assert target.roc.threshold[-1] == 1.0
 
 
-# Of skin-lesion/1: the benign keratoses of the test split are harder than those of validation; its README says so.
-KNOWN_MISSES = {("keratosis", "sensitivity-82"), ("keratosis", "sensitivity-89")}
-
-
 def test_a_promised_sensitivity_holds_within_its_interval_on_the_test_split(lesion: ModelManifest) -> None:
     missed = set()
     for target in lesion.targets:
@@ -151,7 +151,7 @@ def test_a_promised_sensitivity_holds_within_its_interval_on_the_test_split(lesi
             assert low <= point.sensitivity.value <= high
             if point.name.startswith("sensitivity-") and high < int(point.name.removeprefix("sensitivity-")) / 100:
                 missed.add((target.name, point.name))
-    assert missed == KNOWN_MISSES
+    assert missed == set()
 
 
 def test_a_named_point_lies_on_the_curve(lesion: ModelManifest) -> None:
