@@ -34,8 +34,8 @@ CARDS = {
         intended_use="To play with, to teach how a language model works, and to try the API with something small that really writes.",
         limitations=(
             *LIKE_ITS_SOURCE,
-            "It misses its target of 1.25 nats per character on the last 10 % of the text: 1.285, and 1.149 on the novel alone. The run was "
-            "cut to 8 epochs while its loss still fell.",
+            "It misses its target of 1.25 nats per character on the last 10 % of the text: 1.285, and 1.149 on the novel alone. The run "
+            "was cut to 8 epochs while its loss still fell.",
             "The six characters % / $ & * @ stand only behind the novel, in the licence text of the file's last tenth: the model never "
             "read them in training, and what follows one is arbitrary.",
         ),
