@@ -79,6 +79,8 @@ def test_the_readme_asks_every_kind_of_endpoint() -> None:
         "/image-classification/",
         "/roc",
         "/text-classification/",
+        "/text-generation/",
+        "/v1/completions",
         "/v1/models'",
         "/v1/models/",
         "/health/live",
