@@ -3,7 +3,7 @@ import { element } from "./dom.js";
 
 export function showCard(place, { card, execution_provider: provider }) {
   const [first] = card.metrics;
-  const served = card.metrics.filter(({ note }) => note === first.note);
+  const served = card.metrics.filter(({ note, split }) => note === first.note && split === first.split);
   place.replaceChildren(
     ...(card.notice ? [element("p", {}, element("strong", {}, card.notice))] : []),
     element("h3", {}, "Measured"),
