@@ -117,7 +117,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_result(finished_run: Run[Conf
 
 
 def test_two_processes_compute_what_one_does(make_run: MakeRun, tmp_path: Path) -> None:
-    overrides = ["net.hidden_dropout=0.0", "net.output_dropout=0.0"]
+    overrides = ["epochs=1", "net.hidden_dropout=0.0", "net.output_dropout=0.0"]
     alone, shared = make_run(tmp_path / "alone", *overrides), make_run(tmp_path / "shared", *overrides)
     train.main(alone)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
@@ -125,7 +125,7 @@ def test_two_processes_compute_what_one_does(make_run: MakeRun, tmp_path: Path) 
     subprocess.run([*launcher, *command(shared, *overrides)], cwd=ROOT, check=True, env=environment, capture_output=True, timeout=200)
     for key in ("train_loss", "validation_loss"):
         expected, found = ([row[key] for row in RunLog(run.directory, quiet=True).rows()] for run in (alone, shared))
-        assert len(expected) == 3
+        assert len(expected) == 1
         assert found == pytest.approx(expected, rel=2e-3), key
 
 
