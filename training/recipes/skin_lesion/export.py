@@ -127,7 +127,7 @@ def describe(
         temperature=evaluation["temperature"],
         targets=tuple(Target.model_validate(target) for target in evaluation["targets"]),
         default_target="melanoma",
-        batching=Batching(max_batch_size=4),  # on a CPU a row is cheapest by two to four; a GPU wants more
+        batching=Batching(max_batch_size=8),
         golden=recorded,
         metrics=metrics,
         measurements={key: evaluation[key] for key in MEASUREMENTS},
