@@ -28,8 +28,6 @@ DESCRIPTION = """Trained models over REST: each operation below has an example t
 
 `GET /v1/models/{name}` is a model's card: what it was trained on, how good it is, and what it is not for."""
 
-SPARE_THREADS = 1  # beside one a core: while a thread waits for the interpreter's lock, another has work for its core
-
 
 def create_app(settings: Settings) -> FastAPI:
     """The server for one set of settings. Models load after start: `/health/ready` says when they are warm."""
@@ -38,7 +36,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         serving_metrics = ServingMetrics()
         cores = settings.cores or available_cores()
-        with ThreadPoolExecutor(cores + SPARE_THREADS, thread_name_prefix="axon-run") as executor:
+        with ThreadPoolExecutor(cores, thread_name_prefix="axon-run") as executor:
             repository = make_repository(settings, executor, cores, serving_metrics)
             loading = asyncio.create_task(asyncio.to_thread(repository.load_all))
             digest = read_digest(settings.admin_key_file)
@@ -62,7 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def make_repository(settings: Settings, executor: ThreadPoolExecutor, cores: int, serving_metrics: ServingMetrics) -> ModelRepository:
-    """One budget of cores for all models: on a CPU a single-threaded run for each thread of the executor, on a GPU one run at a time.
+    """One budget of cores for all models: on a CPU as many single-threaded runs at once, on a GPU one run at a time.
 
     A model that generates has one run at a time, over all cores.
     """
@@ -70,9 +68,8 @@ def make_repository(settings: Settings, executor: ThreadPoolExecutor, cores: int
         provider=settings.provider,
         strict_provider=settings.strict_provider,
         cores=cores,
-        instances=cores + SPARE_THREADS if settings.provider == "cpu" else 1,
+        instances=cores if settings.provider == "cpu" else 1,
         max_queue_size=settings.max_queue_size,
-        max_queue_bytes=settings.max_queue_bytes,
         limits=Limits(settings.max_image_pixels, settings.max_text_chars, settings.max_texts),
         generation=GenerationOptions(
             max_live_sequences=settings.max_live_sequences,

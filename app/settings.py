@@ -41,7 +41,6 @@ class Settings(BaseSettings):
     strict_readiness: bool = Field(default=True, description="ready only when no model was refused, as Triton does")
     cores: int | None = Field(default=None, ge=1, description="processors to use; by default those of the cpuset and the quota")
     max_queue_size: int = Field(default=1024, ge=1, description="rows that may wait, a model; beyond, 429")
-    max_queue_bytes: int = Field(default=256 * 1024 * 1024, ge=1, description="bytes that may wait, a model; beyond, 429")
     request_timeout_ms: int = Field(default=30_000, ge=1, description="deadline of a request that names none")
     drain_timeout_ms: int = Field(default=20_000, ge=0, description="time for accepted requests to finish at shutdown")
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1, description="largest request body")  # a 36-megapixel JPEG fits

@@ -8,13 +8,12 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from app.contract.manifest import Graph, ModelManifest
 from app.errors import ModelRejected
-from app.runtime.batcher import BatchTiming, DynamicBatcher
+from app.runtime.batcher import BatchTiming, DynamicBatcher, until
 from app.runtime.generation import ContinuousBatcher, TokenSink
 from app.runtime.golden import replay_golden
 from app.runtime.metrics import ServingMetrics
@@ -49,6 +48,7 @@ class GenerativeModel:
         self._metrics.provider(session.requested_provider, session.actual_provider)
         limits, (state_shape, vocabulary) = options.generation, recurrent_shapes(manifest.graphs["model"])
         self.slots = Slots(session, limits.max_live_sequences, state_shape, vocabulary, limits.prefill_chunk_tokens)
+        self._executor = executor
         self._runs = DynamicBatcher(
             manifest.name,
             self._run_one,
@@ -56,8 +56,6 @@ class GenerativeModel:
             instances=1,
             max_batch_size=1,
             max_queue_size=options.max_queue_size,
-            max_queue_bytes=options.max_queue_bytes,
-            nbytes_of=_nbytes,
             observe=self._observe_run,
         )
         self.batcher = ContinuousBatcher(manifest.name, self.slots, executor, self._metrics, max_waiting=limits.max_waiting_sequences)
@@ -84,8 +82,9 @@ class GenerativeModel:
         """One run of the graph, beside the texts that are being written; such runs wait for each other."""
         started = time.monotonic()
         with self._metrics.counted():
-            prepare = partial(self._prepare, inputs)
-            outputs = await self._runs.submit_unprepared(prepare, 1, _nbytes(inputs), deadline)
+            self._runs.check_room()
+            rows = await until(deadline, asyncio.get_running_loop().run_in_executor(self._executor, self.pipeline.rows, inputs))
+            outputs = await self._runs.submit(list(rows), deadline)
         self._metrics.request_s.observe(time.monotonic() - started)
         return outputs[0] if outputs else stack_rows([], self.manifest.graphs["model"].outputs)
 
@@ -101,18 +100,11 @@ class GenerativeModel:
     async def drain(self, grace_s: float) -> None:
         await asyncio.gather(self.batcher.drain(grace_s), self._runs.drain(grace_s))
 
-    def _prepare(self, inputs: Tensors) -> list[Tensors]:
-        return list(self.pipeline.rows(inputs))
-
     def _run_one(self, runs: list[Tensors]) -> list[Tensors]:
         return [self.session.run(tensors) for tensors in runs]
 
     def _observe_run(self, timing: BatchTiming) -> None:
         self._metrics.batch(timing.size, timing.oldest_wait_s, timing.run_s)
-
-
-def _nbytes(tensors: Tensors) -> int:
-    return sum(tensor.nbytes for tensor in tensors.values())
 
 
 def recurrent_shapes(graph: Graph) -> tuple[tuple[int, ...], int]:

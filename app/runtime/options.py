@@ -35,8 +35,7 @@ class RuntimeOptions:
     provider: str
     strict_provider: bool
     cores: int
-    instances: int  # runs of one model at once, on a CPU single-threaded ones
-    max_queue_size: int  # rows
-    max_queue_bytes: int
+    instances: int  # runs of one model at once; on a CPU one single-threaded run a core
+    max_queue_size: int
     limits: Limits = field(default_factory=Limits)
     generation: GenerationOptions = field(default_factory=GenerationOptions)

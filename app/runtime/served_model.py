@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import sys
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from app.contract.manifest import ModelManifest
 from app.errors import DeadlineExceeded
-from app.runtime.batcher import BatchTiming, DynamicBatcher
+from app.runtime.batcher import BatchTiming, DynamicBatcher, until
 from app.runtime.golden import replay_golden
 from app.runtime.metrics import ServingMetrics
 from app.runtime.options import RuntimeOptions
 from app.runtime.pipeline import Pipeline, Tensors, split_rows, stack_rows
 from app.runtime.session import Session
+
+Rows = TypeVar("Rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +29,6 @@ class Prediction:
 
     answers: list[Any]
     timing_ms: dict[str, float]
-
-
-@dataclass(slots=True)
-class _Preparation:
-    """The rows of each item of a request, made in the executor, and the time.monotonic() instant when they were there."""
-
-    rows: list[list[Any]] = field(default_factory=list)
-    ended: float = 0.0
 
 
 class ServedModel:
@@ -56,6 +50,8 @@ class ServedModel:
         self.directory = directory
         self.pipeline = pipeline
         self.session = session
+        self._executor = executor
+        self._preparing = 0  # items between the door and the queue
         self._metrics = metrics.of(manifest.name, manifest.version)
         self._metrics.provider(session.requested_provider, session.actual_provider)
         self.batcher = DynamicBatcher(
@@ -66,9 +62,7 @@ class ServedModel:
             max_batch_size=manifest.batching.max_batch_size,
             max_queue_delay_us=manifest.batching.max_queue_delay_us,
             max_queue_size=options.max_queue_size,
-            max_queue_bytes=options.max_queue_bytes,
             bucket_of=pipeline.bucket,
-            nbytes_of=lambda row: row.nbytes,
             observe=self._observe_batch,
         )
 
@@ -82,14 +76,14 @@ class ServedModel:
         `deadline` is a time.monotonic() instant. Raises what preprocess, the batcher and the run raise.
         """
         options = self.pipeline.default_options() if options is None else options
-        preparation = _Preparation()
-        prepare = partial(self._preprocess, items, options, preparation)
         started = time.monotonic()
         with self._metrics.counted():
-            outputs = await self.batcher.submit_unprepared(prepare, len(items), sum(map(sys.getsizeof, items)), deadline)
+            rows = await self._prepare(len(items), partial(self._preprocess, items, options), deadline)
+            prepared = time.monotonic()
+            outputs = await self.batcher.submit([row for group in rows for row in group], deadline)
             ran = time.monotonic()
-            answers = self._postprocess(preparation.rows, outputs, options)
-        prepared, ended = preparation.ended, time.monotonic()
+            answers = self._postprocess(rows, outputs, options)
+        ended = time.monotonic()
         self._observe_request(started, ran, ended)
         return Prediction(answers, _milliseconds(preprocess=prepared - started, infer=ran - prepared, total=ended - started))
 
@@ -97,8 +91,9 @@ class ServedModel:
         """The graph's outputs for tensors: their rows wait in the same queue as those of `predict`, and may share its batches."""
         started = time.monotonic()
         with self._metrics.counted():
-            count, nbytes = len(next(iter(inputs.values()))), sum(tensor.nbytes for tensor in inputs.values())
-            outputs = await self.batcher.submit_unprepared(partial(self._take_apart, inputs, deadline), count, nbytes, deadline)
+            count = len(next(iter(inputs.values())))
+            rows = await self._prepare(count, partial(self._take_apart, inputs, deadline), deadline)
+            outputs = await self.batcher.submit(rows, deadline)
             ran = time.monotonic()
             answer = stack_rows(outputs, self.manifest.graphs["model"].outputs)
         self._observe_request(started, ran, time.monotonic())
@@ -113,14 +108,23 @@ class ServedModel:
     async def drain(self, grace_s: float) -> None:
         await self.batcher.drain(grace_s)
 
-    def _preprocess(self, items: Sequence[Any], options: Any, preparation: _Preparation) -> list[Any]:
+    async def _prepare(self, count: int, work: Callable[[], Rows], deadline: float | None) -> Rows:
+        """Make the rows of `count` items off the event loop, if the queue has room for what is being prepared as well."""
+        self.batcher.check_room(count, promised=self._preparing)
+        self._preparing += count
+        try:
+            return await until(deadline, asyncio.get_running_loop().run_in_executor(self._executor, work))
+        finally:
+            self._preparing -= count
+
+    def _preprocess(self, items: Sequence[Any], options: Any) -> list[list[Any]]:
         started = time.monotonic()
+        rows = []
         for item in items:
             self.batcher.check_open()
-            preparation.rows.append(self.pipeline.preprocess(item, options))
-        preparation.ended = time.monotonic()
-        self._metrics.computed("preprocess", preparation.ended - started)
-        return [row for group in preparation.rows for row in group]
+            rows.append(self.pipeline.preprocess(item, options))
+        self._metrics.computed("preprocess", time.monotonic() - started)
+        return rows
 
     def _take_apart(self, inputs: Tensors, deadline: float | None) -> list[Any]:
         started = time.monotonic()

@@ -54,7 +54,7 @@ class OrtSession:
     """One ONNX file in ONNX Runtime.
 
     `threads` is the width of one run; on a CPU several narrow runs side by side beat one wide one, so the
-    default is one, and the server keeps as many running as it has cores, and one to spare.
+    default is one, and the server runs as many at once as it has cores.
     """
 
     def __init__(self, path: Path, *, provider: str = "cpu", threads: int = 1, strict_provider: bool = False) -> None:

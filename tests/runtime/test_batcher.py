@@ -68,22 +68,6 @@ async def submitted(batcher: DynamicBatcher, *requests: list[Any], **options: An
     return tasks
 
 
-class Preparation:
-    """Gives its rows once the test lets it. Knows whether it was asked for them."""
-
-    def __init__(self, *rows: Any, is_open: bool = True) -> None:
-        self.rows = list(rows)
-        self.started = threading.Event()
-        self.gate = threading.Event()
-        if is_open:
-            self.gate.set()
-
-    def __call__(self) -> list[Any]:
-        self.started.set()
-        assert self.gate.wait(10)
-        return self.rows
-
-
 async def until_running(runs: Runs, batches: int) -> None:
     async with asyncio.timeout(5):
         while len(runs.batches) < batches:  # noqa: ASYNC110 - the runs are in other threads
@@ -183,6 +167,8 @@ async def test_retry_after_is_the_depth_times_the_measured_pace(executor: Thread
         await batcher.submit([0])
     tasks = await submitted(batcher, list(range(90)))
     assert 3 <= batcher.retry_after_s() <= 7  # 89 rows of 0.05 s each are 4.5 s
+    assert 2 * batcher.retry_after_s() - 2 <= batcher.retry_after_s(promised=90) <= 2 * batcher.retry_after_s() + 2
+    assert batcher.retry_after_s(promised=10**9) == 120
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -318,145 +304,3 @@ async def test_the_observer_sees_each_batch(runs: Runs, executor: ThreadPoolExec
     await batcher.submit([1, 2, 3, 4, 5])
     assert [timing.size for timing in seen] == [4, 1]
     assert all(timing.run_s >= 0 and timing.oldest_wait_s >= 0 for timing in seen)
-
-
-async def test_rows_are_prepared_in_the_executor_and_then_run(runs: Runs, executor: ThreadPoolExecutor) -> None:
-    batcher = make_batcher(runs, executor)
-    threads: list[threading.Thread] = []
-
-    def prepare() -> list[int]:
-        threads.append(threading.current_thread())
-        return [1, 2]
-
-    assert await batcher.submit_unprepared(prepare, items=1, nbytes=0) == [2, 4]
-    assert threads != [threading.main_thread()]
-    assert await batcher.submit_unprepared(Preparation(), items=0, nbytes=0) == []
-    assert runs.batches == [[1, 2]]
-
-
-async def test_what_was_prepared_while_the_instance_was_busy_is_one_batch(runs: Runs, executor: ThreadPoolExecutor) -> None:
-    batcher = make_batcher(runs, executor)
-    runs.gate.clear()
-    (first,) = await submitted(batcher, [0])
-    tasks = [asyncio.ensure_future(batcher.submit_unprepared(Preparation(row), 1, 0)) for row in (1, 2, 3)]
-    async with asyncio.timeout(5):
-        while batcher.queued_rows < 3:  # noqa: ASYNC110 - the preparation is in other threads
-            await asyncio.sleep(0.001)
-    runs.gate.set()
-    assert await asyncio.gather(first, *tasks) == [[0], [2], [4], [6]]
-    assert [sorted(batch) for batch in runs.batches] == [[0], [1, 2, 3]]
-
-
-async def test_the_next_batch_does_not_wait_for_the_event_loop(runs: Runs, executor: ThreadPoolExecutor) -> None:
-    batcher = make_batcher(runs, executor, max_batch_size=1)
-    tasks = [asyncio.ensure_future(batcher.submit_unprepared(Preparation(row), 1, 0)) for row in (1, 2, 3)]
-    await asyncio.sleep(0)
-    give_up_at = time.monotonic() + 5
-    while len(runs.batches) < 3 and time.monotonic() < give_up_at:
-        time.sleep(0.001)  # noqa: ASYNC251 - the loop is held up on purpose
-    assert len(runs.batches) == 3
-    assert await asyncio.gather(*tasks) == [[2], [4], [6]]
-
-
-async def test_what_the_preparation_raises_reaches_its_own_caller_alone(runs: Runs, executor: ThreadPoolExecutor) -> None:
-    def fail() -> list[Any]:
-        raise ValueError("not a picture")
-
-    batcher = make_batcher(runs, executor)
-    outcomes = await asyncio.gather(
-        batcher.submit_unprepared(Preparation(1), 1, 0), batcher.submit_unprepared(fail, 1, 0), return_exceptions=True
-    )
-    assert outcomes[0] == [2]
-    assert isinstance(outcomes[1], ValueError)
-
-
-async def test_what_is_being_prepared_takes_room_and_time_as_if_it_were_queued(runs: Runs, executor: ThreadPoolExecutor) -> None:
-    batcher = make_batcher(runs, executor, max_queue_size=1000)
-    slow = Preparation(1, is_open=False)
-    task = asyncio.ensure_future(batcher.submit_unprepared(slow, items=999, nbytes=0))
-    await asyncio.sleep(0)
-    assert batcher.retry_after_s() == 10  # 999 rows of 0.01 s, the first guess
-    with pytest.raises(QueueFull):
-        await batcher.submit_unprepared(Preparation(2, 3), items=2, nbytes=0)
-    slow.gate.set()
-    assert await task == [2]
-    assert await batcher.submit_unprepared(Preparation(2, 3), items=2, nbytes=0) == [4, 6]
-
-
-async def test_an_item_that_makes_more_rows_than_there_is_room_for_is_refused(runs: Runs, executor: ThreadPoolExecutor) -> None:
-    batcher = make_batcher(runs, executor, max_queue_size=3)
-    with pytest.raises(InputTooLarge, match="4 runs at once"):
-        await batcher.submit_unprepared(Preparation(1, 2, 3, 4), items=1, nbytes=0)
-    runs.gate.clear()
-    tasks = await submitted(batcher, [0], [1, 2])
-    with pytest.raises(QueueFull):
-        await batcher.submit_unprepared(Preparation(3, 4), items=1, nbytes=0)
-    runs.gate.set()
-    assert await asyncio.gather(*tasks) == [[0], [2, 4]]
-
-
-async def test_the_queue_is_bounded_in_bytes_too(runs: Runs, executor: ThreadPoolExecutor) -> None:
-    batcher = make_batcher(runs, executor, max_queue_bytes=100, nbytes_of=lambda row: 40)
-    with pytest.raises(InputTooLarge, match="takes 101 bytes"):
-        await batcher.submit_unprepared(Preparation(1), items=1, nbytes=101)
-    runs.gate.clear()
-    tasks = await submitted(batcher, [0], [1])  # the second waits, with its 40 bytes
-    slow = Preparation(2, is_open=False)
-    tasks.append(asyncio.ensure_future(batcher.submit_unprepared(slow, items=1, nbytes=60)))
-    await asyncio.sleep(0)
-    with pytest.raises(QueueFull):
-        await batcher.submit_unprepared(Preparation(3), items=1, nbytes=1)
-    slow.gate.set()
-    runs.gate.set()
-    assert await asyncio.gather(*tasks) == [[0], [2], [4]]
-    assert await batcher.submit_unprepared(Preparation(3), items=1, nbytes=100) == [6]
-
-
-async def test_the_work_of_a_caller_who_left_is_not_even_prepared(runs: Runs) -> None:
-    with ThreadPoolExecutor(1) as executor:
-        batcher = make_batcher(runs, executor)
-        first, second = Preparation(1, is_open=False), Preparation(2)
-        stayer, leaver = (asyncio.ensure_future(batcher.submit_unprepared(prepare, 1, 0)) for prepare in (first, second))
-        await asyncio.sleep(0)
-        leaver.cancel()
-        await asyncio.sleep(0)
-        first.gate.set()
-        assert await stayer == [2]
-        await batcher.drain(5)
-    assert not second.started.is_set()
-    assert runs.batches == [[1]]
-
-
-async def test_a_deadline_ends_the_wait_for_a_preparation(runs: Runs, executor: ThreadPoolExecutor) -> None:
-    batcher = make_batcher(runs, executor)
-    slow = Preparation(1, is_open=False)
-    with pytest.raises(DeadlineExceeded):
-        await batcher.submit_unprepared(slow, 1, 0, deadline=time.monotonic() + 0.03)
-    slow.gate.set()
-    await batcher.drain(5)
-    assert runs.batches == []  # it was prepared too late to run
-
-
-async def test_a_drain_waits_for_what_is_being_prepared(runs: Runs, executor: ThreadPoolExecutor) -> None:
-    batcher = make_batcher(runs, executor)
-    slow = Preparation(1, is_open=False)
-    task = asyncio.ensure_future(batcher.submit_unprepared(slow, 1, 0))
-    await asyncio.sleep(0)
-    draining = asyncio.ensure_future(batcher.drain(10))
-    await asyncio.sleep(0.01)
-    assert not draining.done()
-    slow.gate.set()
-    await draining
-    assert await task == [2]
-
-
-async def test_what_is_prepared_after_the_grace_of_a_drain_does_not_run(runs: Runs, executor: ThreadPoolExecutor) -> None:
-    batcher = make_batcher(runs, executor)
-    slow = Preparation(1, is_open=False)
-    task = asyncio.ensure_future(batcher.submit_unprepared(slow, 1, 0))
-    await asyncio.sleep(0)
-    await batcher.drain(0.02)
-    slow.gate.set()
-    with pytest.raises(ModelNotReady, match="shut down before the request could run"):
-        await task
-    assert runs.batches == []

@@ -33,10 +33,6 @@ class TextRow:
     encoding: Encoding  # of the whole text
     span: tuple[int, int] | None = None  # tokens taken out
 
-    @property
-    def nbytes(self) -> int:
-        return self.input_ids.nbytes
-
 
 @dataclass(frozen=True, slots=True)
 class SpanContribution:
