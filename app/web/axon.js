@@ -13,6 +13,7 @@ async function start() {
 }
 
 async function open(summary, models) {
+  delete document.body.dataset.model;
   document.getElementById("models").replaceChildren(
     ...models.map(({ id }) => element("a", { href: `#${id}`, "aria-current": id === summary.id && "page" }, id)),
   );
@@ -23,6 +24,7 @@ async function open(summary, models) {
   const task = await import(`./tasks/${summary.task}.js`).catch(() => null);
   if (task) task.show(body, model);
   else body.append(`There is no form for the task ${summary.task} here yet; try it out in the `, element("a", { href: "/docs" }, "API documentation"), ".");
+  document.body.dataset.model = model.id; // what is shown is complete
 }
 
 start().catch((error) => panel.replaceChildren(element("p", { class: "error" }, error.message)));

@@ -70,9 +70,14 @@ def test_redoc_shows_the_operations_and_asks_nobody_else(browser: Browser, serve
     assert elsewhere(browser.requested(), server) == []
 
 
+def open_demo(browser: Browser, server: RunningServer, model: str) -> None:
+    browser.open(f"http://{HOST}:{server.port}/#{model}")
+    browser.find(f"body[data-model='{model}']")
+
+
 def test_the_demo_page_decides_about_a_drawn_spot(browser: Browser, server: RunningServer) -> None:
     browser.requested()
-    browser.open(f"http://{HOST}:{server.port}/#skin-lesion")
+    open_demo(browser, server, "skin-lesion")
     browser.find("svg.roc")
     browser.click("button.second")
     assert browser.text(".decision strong").startswith("melanoma: ")
@@ -82,7 +87,7 @@ def test_the_demo_page_decides_about_a_drawn_spot(browser: Browser, server: Runn
 
 
 def test_the_demo_page_explains_a_text(browser: Browser, server: RunningServer) -> None:
-    browser.open(f"http://{HOST}:{server.port}/#sentiment")
+    open_demo(browser, server, "sentiment")
     browser.click("#panel button")
     browser.find(".words mark")
     browser.run("document.querySelector('textarea').value = ''")
@@ -91,8 +96,7 @@ def test_the_demo_page_explains_a_text(browser: Browser, server: RunningServer) 
 
 
 def test_the_demo_page_writes_as_the_text_comes(browser: Browser, server: RunningServer) -> None:
-    browser.open(f"http://{HOST}:{server.port}/#anna")
-    browser.find(".generated")
+    open_demo(browser, server, "anna")
     browser.run("document.querySelector('textarea').value = 'ab'; document.querySelector('input[type=number]').value = 12")
     browser.click("#panel button")
     browser.find("#panel button.second[disabled]")  # nothing is left to stop: the text is complete
@@ -101,9 +105,9 @@ def test_the_demo_page_writes_as_the_text_comes(browser: Browser, server: Runnin
 
 
 def test_the_demo_page_shows_the_card_of_every_model(browser: Browser, server: RunningServer) -> None:
-    browser.open(f"http://{HOST}:{server.port}/")
-    browser.find("#models a")
+    open_demo(browser, server, "anna")
     names = browser.run("return [...document.querySelectorAll('#models a')].map((link) => link.textContent)")
+    assert names == ["anna", "sentiment", "skin-lesion"]
     for name in names:
-        browser.click(f"#models a[href='#{name}']")
+        open_demo(browser, server, name)
         assert f"{name}/1" in browser.text("#card p:last-child")
