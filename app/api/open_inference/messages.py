@@ -110,7 +110,7 @@ def _expected(request: InferRequest, graph: Graph, encoded_input: TensorSpec | N
     for name in names:
         if name not in specs:
             instead = "" if encoded_input is None else f", or {_listed([encoded_input])}"
-            raise BadRequest(f"there is no input {name[:MAX_ECHO_CHARS]!r} here; the model takes {_listed(graph.inputs)}{instead}")
+            raise BadRequest(f"there is no place for {name[:MAX_ECHO_CHARS]!r} here; the model takes {_listed(graph.inputs)}{instead}")
     return specs
 
 

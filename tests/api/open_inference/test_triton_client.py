@@ -139,7 +139,7 @@ def test_the_statistics_count_what_was_asked(client: InferenceServerClient) -> N
 
 
 def test_a_refusal_reaches_the_client_as_a_sentence(client: InferenceServerClient) -> None:
-    with pytest.raises(InferenceServerException, match="there is no input 'pixels' here") as refused:
+    with pytest.raises(InferenceServerException, match="there is no place for 'pixels' here") as refused:
         client.infer("colours", [infer_input("pixels", pixels("red"), binary=True)], response_compression_algorithm="gzip")
     assert refused.value.status() == "400"
     with pytest.raises(InferenceServerException, match="available: colours, sums, words") as refused:
