@@ -16,10 +16,6 @@ from tests.api.open_inference.requests import JSON_BYTES, WORDS_URL, assert_refu
 REQUEST = json.dumps({"inputs": [text_input("good")]}).encode()
 
 
-def send(client: TestClient, content: bytes, encoding: str) -> object:
-    return client.post(WORDS_URL, content=content, headers={"content-encoding": encoding})
-
-
 @pytest.mark.parametrize(
     ("encoding", "content"),
     [("gzip", gzip.compress(REQUEST)), ("deflate", zlib.compress(REQUEST)), ("GZIP", gzip.compress(REQUEST)), ("identity", REQUEST)],
