@@ -99,6 +99,5 @@ async def _read(request: Request, schema: type[Schema]) -> Schema:
 def _refuse_parameters(asked: ChangeRequest, *known: str) -> None:
     for name in asked.parameters or {}:
         if name not in known:
-            raise BadRequest(
-                f"the parameter {name[:MAX_ECHO_CHARS]!r} is refused: a model comes from the server's own folder, as it lies there"
-            )
+            kind = name.partition(":")[0][:MAX_ECHO_CHARS]  # "file" of "file:1/model.onnx"
+            raise BadRequest(f"the parameter {kind!r} is refused: a model comes from the server's own folder, as it lies there")
