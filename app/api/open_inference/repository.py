@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from fastapi import APIRouter, Depends
-from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.admin import require_admin
-from app.api.bodies import read_body
 from app.api.dependencies import describe_model
-from app.api.open_inference.schemas import ERROR_RESPONSES, ChangeRequest, ErrorSentence, IndexEntry, IndexRequest, Message
+from app.api.open_inference.bodies import read_message
+from app.api.open_inference.schemas import ERROR_RESPONSES, ChangeRequest, ErrorSentence, IndexEntry, IndexRequest
 from app.api.state import repository
-from app.api.validation import MAX_ECHO_CHARS, explain_place
+from app.api.validation import MAX_ECHO_CHARS
 from app.errors import BadRequest, ModelRejected
 
-Schema = TypeVar("Schema", bound=Message)
 State = Literal["READY", "LOADING", "UNAVAILABLE"]
 
 STATES: dict[str, State] = {"ready": "READY", "loading": "LOADING", "refused": "UNAVAILABLE"}
@@ -39,7 +37,7 @@ CHANGE_ERRORS: dict[int | str, dict[str, Any]] = {
 )
 async def get_index(request: Request) -> list[IndexEntry]:
     """Each with its newest version, its state, and why it is not served."""
-    asked, found = await _read(request, IndexRequest), repository(request)
+    asked, found = await read_message(request, IndexRequest), repository(request)
     entries = [
         IndexEntry(name=status.name, version=status.version, state=STATES[status.state], reason=status.reason or "")
         for status in found.statuses()
@@ -58,7 +56,7 @@ async def get_index(request: Request) -> list[IndexEntry]:
 )
 async def unload_model(request: Request) -> Response:
     """Requests that were accepted are still answered. The body of the answer is empty. Needs the admin key."""
-    asked = await _read(request, ChangeRequest)
+    asked = await read_message(request, ChangeRequest)
     _refuse_parameters(asked, "unload_dependents")
     await repository(request).unload(request.path_params["model"])
     return Response(status_code=200)
@@ -78,22 +76,13 @@ async def load_model(request: Request) -> Response:
     A model comes from the server's own folder: files and configurations of clients are refused. The body of the
     answer is empty.
     """
-    asked = await _read(request, ChangeRequest)
+    asked = await read_message(request, ChangeRequest)
     _refuse_parameters(asked)
     try:
         await repository(request).load(request.path_params["model"])
     except ModelRejected as error:
         raise BadRequest(f"{request.path_params['model']!r} was not loaded: {error}") from None
     return Response(status_code=200)
-
-
-async def _read(request: Request, schema: type[Schema]) -> Schema:
-    """A JSON body, or none. Raises BadRequest, InputTooLarge."""
-    body = await read_body(request)
-    try:
-        return schema.model_validate_json(body.strip() or b"{}")
-    except ValidationError as error:
-        raise explain_place(error.errors()) from None
 
 
 def _refuse_parameters(asked: ChangeRequest, *known: str) -> None:

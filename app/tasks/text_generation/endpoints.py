@@ -58,19 +58,27 @@ async def generate_text(request: Request) -> Response:
     """
     model, deadline = get_model(request, TASK, GenerativeModel), get_deadline(request)
     body = await read_json(request, TextGenerationRequest)
-    check_prompt(body.prompt, settings(request))
-    check_length(body.max_tokens, settings(request))
-    pipeline, changed = cast(TextGenerationPipeline, model.pipeline), asyncio.Event()
-    text = GeneratedText(pipeline.tokenizer, stop_strings(body.stop), changed)
-    texts = Texts([text], changed)
-    answer = partial(_answer, model, body, text, time.monotonic())
+    started = time.monotonic()
     with ExitStack() as work:
-        work.enter_context(model.generating([(_generation(model, body), text)], deadline))
+        text, texts = write_text(model, body, settings(request), deadline, work)
+        answer = partial(_answer, model, body, text, started)
         if body.stream:
             failed = partial(error_event, request.url.path)
             return EventStream(_events(texts, answer), work.pop_all(), failed, settings(request).stream_ping_ms)
         (piece,) = await unless_disconnected(request, texts.complete())
     return Response(answer(piece).model_dump_json(), media_type="application/json")
+
+
+def write_text(
+    model: GenerativeModel, body: TextGenerationRequest, limits: Settings, deadline: float, work: ExitStack
+) -> tuple[GeneratedText, Texts]:
+    """The text in the making, alone and as the request's only one; it is given up when `work` closes."""
+    check_prompt(body.prompt, limits)
+    check_length(body.max_tokens, limits)
+    pipeline, changed = cast(TextGenerationPipeline, model.pipeline), asyncio.Event()
+    text = GeneratedText(pipeline.tokenizer, stop_strings(body.stop), changed)
+    work.enter_context(model.generating([(_generation(model, body), text)], deadline))
+    return text, Texts([text], changed)
 
 
 def check_prompt(prompt: Sized, limits: Settings) -> None:

@@ -1,0 +1,23 @@
+"""Bodies that are JSON or nothing, whatever their Content-Type says."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import ValidationError
+from starlette.requests import Request
+
+from app.api.bodies import read_body
+from app.api.open_inference.schemas import Message
+from app.api.validation import explain_place
+
+Schema = TypeVar("Schema", bound=Message)
+
+
+async def read_message(request: Request, schema: type[Schema]) -> Schema:
+    """An empty body has no fields. Raises BadRequest, InputTooLarge."""
+    body = await read_body(request)
+    try:
+        return schema.model_validate_json(body.strip() or b"{}")
+    except ValidationError as error:
+        raise explain_place(error.errors()) from None
