@@ -70,6 +70,7 @@ class GenerativeModel:
 
         Raises as the batcher's `submit` does.
         """
+        started = time.monotonic()
         with self._metrics.counted():
             sequences = self.batcher.submit(work, deadline)
             try:
@@ -77,6 +78,7 @@ class GenerativeModel:
             finally:
                 for sequence in sequences:
                     sequence.cancel()
+        self._metrics.request_s.observe(time.monotonic() - started)
 
     async def infer(self, inputs: Tensors, deadline: float | None = None) -> Tensors:
         """One run of the graph, beside the texts that are being written; such runs wait for each other."""

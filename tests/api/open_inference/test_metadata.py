@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from app import __version__
 from app.main import create_app
 from app.settings import Settings
+from tests.api.metrics_page import metric
 from tests.api.open_inference.requests import COLOURS_URL, SUMS_URL, WORDS_URL, assert_refused, character_tensors, tensor, text_input
 from tests.conftest import serve
 from tests.model_repository import edit_manifest, write_colour_model, write_word_model
@@ -116,6 +117,10 @@ def test_the_runs_of_a_model_that_writes_are_counted_too(all_tasks: Path) -> Non
         (sums,) = client.get("/v2/models/sums/stats").json()["model_stats"]
         assert (sums["inference_count"], sums["execution_count"]) == (1, 1)
         assert sums["inference_stats"]["success"]["count"] == sums["inference_stats"]["queue"]["count"] == 1
+        assert client.post("/v2/models/sums/generate", json={"text_input": "a"}).status_code == 200
+        assert metric(client, 'axon_request_seconds_count{model="sums"') == 2
+        (sums,) = client.get("/v2/models/sums/stats").json()["model_stats"]
+        assert sums["inference_stats"]["success"]["count"] == 2
 
 
 def test_a_bug_is_a_sentence_too(all_tasks: Path, caplog: pytest.LogCaptureFixture) -> None:

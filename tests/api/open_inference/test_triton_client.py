@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +15,7 @@ from tritonclient.utils import InferenceServerException
 from tests.api.open_inference.requests import character_tensors, pixels, word_ids
 from tests.character_models import summing_outputs
 from tests.e2e.server import RunningServer
+from tests.e2e.test_server import wait_for
 from tests.model_repository import GAIN, picture, word_logits
 
 ENCODINGS = [None, "gzip", "deflate"]
@@ -160,3 +163,15 @@ def test_the_clients_timeout_is_the_deadline(client: InferenceServerClient) -> N
         client.infer("words", [infer_input("text", objects("the " * 5_000), binary=True)], timeout=1)
     assert refused.value.status() == "504"
     assert client.infer("words", [infer_input("text", objects("good"), binary=True)], timeout=10_000_000).as_numpy("logits").size == 2
+
+
+def test_the_work_of_a_client_that_hangs_up_is_dropped(server: RunningServer) -> None:
+    body = json.dumps({"inputs": [{"name": "text", "datatype": "BYTES", "shape": [64], "data": ["the " * 2_500] * 64}]}).encode()
+    head = f"POST /v2/models/words/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    cancelled = 'axon_inference_request_failure_total{model="words",reason="cancelled"'
+    before = server.metric(cancelled)
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(head + body)
+        wait_for(server, 'axon_pending_requests{model="words"', 1)
+    wait_for(server, cancelled, before + 1)
+    assert server.metric('axon_pending_requests{model="words"') == 0
