@@ -40,10 +40,7 @@ def main(run: Run[Config], fabric: Fabric, teacher: np.ndarray) -> None:
     module, optimizer = fabric.setup(module, torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), fused=True))
     plan = corpus.plan(run.config.seed, config.epochs, config.batch_size)
     steps = [corpus.steps(group, config.chunk) for group in plan]
-    first = saved.get("group", 0)
-    if saved:
-        module.load_state_dict(saved["module"])
-        optimizer.load_state_dict(saved["optimizer"])
+    first = resume(saved, module, optimizer)
     sampler = NegativeSampler(corpus.counts(), config.frequent, config.sampled)
     log = RunLog(run.directory / "pretrain", resume_epoch=saved.get("report", 0), quiet=not fabric.is_global_zero)
     progress = tqdm(total=sum(steps), initial=sum(steps[:first]), unit="step", disable=not fabric.is_global_zero, mininterval=30)
@@ -75,6 +72,14 @@ def main(run: Run[Config], fabric: Fabric, teacher: np.ndarray) -> None:
             log.write(report, language=language / words, verdict=verdict / words, words_per_s=words / seconds, seconds=seconds)
             meter, started = torch.zeros(3), time.perf_counter()
             save(run, fabric, FILE, module, optimizer, group=number + 1, report=report + 1, done=number + 1 == len(plan))
+
+
+def resume(saved: dict[str, Any], module: Any, optimizer: torch.optim.Optimizer) -> int:
+    """Bring back what `save` wrote, if anything: the group of reviews to do next."""
+    if saved:
+        module.load_state_dict(saved["module"])
+        optimizer.load_state_dict(saved["optimizer"])
+    return int(saved.get("group", 0))
 
 
 def set_learning_rate(optimizer: Any, rate: float) -> None:
