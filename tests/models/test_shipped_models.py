@@ -81,7 +81,9 @@ def test_the_golden_tolerance_means_something(folder: Path) -> None:
     with np.load(folder / manifest.golden.outputs) as golden:
         spread = max(float(np.ptp(golden[name])) for name in golden.files)
     assert manifest.golden.atol < 0.01 * spread
-    assert all(graph.atol < 0.01 * spread for graph in manifest.graphs.values())
+    # int8: an activation near a rounding border may fall to either side (docs/decisions/0008-int8-with-a-fixed-scale.md)
+    parity = 0.01 * spread if isinstance(manifest.processor, CharacterProcessor) else 1e-3
+    assert all(graph.atol <= parity for graph in manifest.graphs.values())
 
 
 @each_model
