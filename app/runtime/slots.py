@@ -21,7 +21,7 @@ from app.contract.text import pad
 from app.runtime.session import Session, Tensors
 
 Ids = NDArray[np.int64]
-PROBE_TOKENS = 4
+PROBE_LENGTHS = ((1,), (2, 4, 1, 3))  # of a step's rows, and of prompts that are read together, over and over
 PROBE_ROWS = (1, 2, 3, 5, 8, 16, 33)  # the batches that must give what the full one gives
 
 
@@ -78,7 +78,7 @@ class Slots:
         self._state = np.zeros((capacity, *state_shape), dtype=np.float32)
         self._last_ids = np.zeros((capacity, 1), dtype=np.int64)
         self._one_each = np.ones(capacity, dtype=np.int64)
-        self._same_shape = False  # always run `capacity` rows
+        self._same_shape = False  # always run `capacity` rows, of one token or of a whole chunk
         self._interrupted = False
 
     def row(self, request: GenerationRequest) -> Row:
@@ -89,7 +89,7 @@ class Slots:
         """The next chunk of each prompt, in one run. A sequence whose prompt ends is live then, and has its first token."""
         chunks = [row.request.input_ids[row.read : row.read + self._chunk_tokens] for row in rows]
         input_ids, lengths = pad(chunks, 0)  # (B, T), (B,)
-        outputs = self._run(input_ids, lengths, np.stack([row.state for row in rows]))
+        outputs = self._run(input_ids, lengths, np.stack([row.state for row in rows]), self._chunk_tokens)
         scores = [
             self._scored(row, outputs["logits"][index, :length]) for index, (row, length) in enumerate(zip(rows, lengths, strict=True))
         ]
@@ -149,26 +149,33 @@ class Slots:
         Then every run has the same shape, at a price. On a CPU ONNX Runtime sums a row in the same order whatever the
         batch is; elsewhere the batch may choose another kernel.
         """
-        random = np.random.default_rng(0)
-        input_ids = random.integers(self._vocabulary, size=(self.capacity, PROBE_TOKENS))
-        lengths = np.full(self.capacity, PROBE_TOKENS)
+        self._same_shape = not all(self._is_independent(np.resize(lengths, self.capacity)) for lengths in PROBE_LENGTHS)
+        return not self._same_shape
+
+    def _is_independent(self, lengths: Ids) -> bool:
+        """Whether the first rows of a batch answer alone, without the others' padding, as they do among all. (B,)"""
+        input_ids = np.random.default_rng(0).integers(self._vocabulary, size=(self.capacity, int(lengths.max())))
         together = self._run(input_ids, lengths, self._state)
         for rows in {min(rows, self.capacity) for rows in PROBE_ROWS}:
-            apart = self._run(input_ids[:rows], lengths[:rows], self._state[:rows])
-            if not all(np.array_equal(apart[name], together[name][:rows]) for name in together):
-                self._same_shape = True
+            apart = self._run(input_ids[:rows, : lengths[:rows].max()], lengths[:rows], self._state[:rows])
+            same_state = np.array_equal(apart["next_state"], together["next_state"][:rows])
+            if not same_state or not all(
+                np.array_equal(apart["logits"][row, :length], together["logits"][row, :length]) for row, length in enumerate(lengths[:rows])
+            ):
                 return False
         return True
 
-    def _run(self, input_ids: Ids, lengths: Ids, state: NDArray[np.float32]) -> Tensors:
-        rows = len(lengths)
-        if self._same_shape and rows < self.capacity:
+    def _run(self, input_ids: Ids, lengths: Ids, state: NDArray[np.float32], most_tokens: int = 1) -> Tensors:
+        rows, tokens = input_ids.shape
+        if self._same_shape:
             missing = self.capacity - rows
-            input_ids = np.pad(input_ids, ((0, missing), (0, 0)))
+            input_ids = np.pad(input_ids, ((0, missing), (0, most_tokens - tokens)))
             lengths = np.pad(lengths, (0, missing), constant_values=1)
             state = np.concatenate([state, np.zeros((missing, *state.shape[1:]), dtype=np.float32)])
         outputs = self._session.run({"input_ids": input_ids, "lengths": lengths, "state": state})
-        return {name: tensor[:rows] for name, tensor in outputs.items()} if self._same_shape else outputs
+        if not self._same_shape:
+            return outputs
+        return {"logits": outputs["logits"][:rows, :tokens], "next_state": outputs["next_state"][:rows]}
 
     def _scored(self, row: Row, logits: NDArray[np.float32]) -> Tokens | None:
         """What the logits of a chunk say of the prompt's tokens after each of them. (T, V)"""

@@ -80,31 +80,33 @@ def test_this_machines_kernels_keep_a_rows_bits_whatever_the_batch(lstm: OrtSess
     assert slots_of(lstm).make_independent()
 
 
-class DependsOnTheBatch:
-    """A session whose bits change with the number of rows, as those of other kernels may."""
+class DependsOnTheShape:
+    """A session whose bits change with the number of rows, or of tokens with their padding, as those of other kernels may."""
 
     requested_provider = actual_provider = "none"
 
-    def __init__(self, session: OrtSession) -> None:
+    def __init__(self, session: OrtSession, axis: int) -> None:
         self._session = session
+        self._axis = axis
 
     def run(self, tensors: Mapping[str, NDArray[np.generic]]) -> Tensors:
         outputs = self._session.run(tensors)
-        return {name: value + np.float32(1e-3 * len(value)) for name, value in outputs.items()}
+        return {name: value + np.float32(1e-3 * tensors["input_ids"].shape[self._axis]) for name, value in outputs.items()}
 
 
-def test_where_they_do_not_every_run_gets_the_same_shape(sums: OrtSession) -> None:
-    session = DependsOnTheBatch(sums)
+@pytest.mark.parametrize("axis", [0, 1], ids=["rows", "padding"])
+def test_where_they_do_not_every_run_gets_the_same_shape(sums: OrtSession, axis: int) -> None:
+    session = DependsOnTheShape(sums, axis)
     slots = Slots(session, 8, (1,), len(ALPHABET), 16)
     assert not slots.make_independent()
-    sizes = set()
-    session.run = lambda tensors: sizes.add(len(tensors["lengths"])) or sums.run(tensors)  # type: ignore[method-assign]
-    rows = [slots.row(asked(prompt, seed=1)) for prompt in ("Alone", "and not")]
+    shapes = set()
+    session.run = lambda tensors: shapes.add(tensors["input_ids"].shape) or sums.run(tensors)  # type: ignore[method-assign]
+    rows = [slots.row(asked(prompt, seed=1)) for prompt in ("Alone", "and not", "x")]
     texts = read_all(slots, rows[:1])
     step_all(slots, texts, 3)
     texts |= read_all(slots, rows[1:])
     step_all(slots, texts, 3)
-    assert sizes == {8}
+    assert shapes == {(8, 16), (8, 1)}  # a chunk of prompts, a step
     written = "".join(ALPHABET[index] for index in texts[id(rows[1])])
     assert written == drawn_text("and not", 4, SamplingOptions(seed=1))
 
