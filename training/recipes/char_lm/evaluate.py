@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.kit import checkpoint
-from training.kit.data import DataError
 from training.kit.export import open_session
 from training.kit.run import Run
 from training.recipes.char_lm import ngrams, plots, samples, variants
 from training.recipes.char_lm.config import Config
 from training.recipes.char_lm.data import Corpus, load
 from training.recipes.char_lm.export import START, write_graph
-from training.recipes.char_lm.model import CharLSTM
 from training.recipes.char_lm.scoring import Floats, Reader, carried, eager, mean_interval, served, windowed
+from training.recipes.char_lm.train import load_network
 
 NGRAM_ORDERS = (4, 5, 6)
 TEMPERATURES = (0.5, 0.8, 1.0)
@@ -59,19 +57,6 @@ def main(run: Run[Config]) -> None:
         print(f"{metric['name']} {metric['value']:.4f} {metric['ci95']} (n {metric['n']:,}; {metric['split']}; {metric['note']})")
     for name in ("floors", "samples", "variants"):
         print(name, json.dumps({key: value for key, value in evaluation[name].items() if key != "texts"}, indent=1))
-
-
-def load_network(run: Run[Config]) -> CharLSTM:
-    """The averaged weights of the last finished epoch."""
-    state = checkpoint.load(run.checkpoint)
-    if state is None:
-        raise DataError(f"{run.checkpoint} is missing: run `axon-train {run.recipe} train` with this preset first")
-    if state["epoch"] < run.config.epochs:
-        print(f"this run has done {state['epoch']} of its {run.config.epochs} epochs", flush=True)
-    network = CharLSTM(run.config.net, len(load(run).characters))
-    weights = {name.removeprefix("module."): value for name, value in state["average"].items() if name.startswith("module.")}
-    network.load_state_dict(weights)
-    return network.eval()
 
 
 def measure_floors(corpus: Corpus) -> dict[str, float]:

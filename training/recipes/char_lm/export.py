@@ -21,6 +21,7 @@ from training.recipes.char_lm.data import load
 from training.recipes.char_lm.model import CharLSTM
 from training.recipes.char_lm.quantized import QuantizedStep
 from training.recipes.char_lm.tensors import parity_cases, tensor_specs
+from training.recipes.char_lm.train import load_network
 
 VERSION = "1"
 START = "\n"  # what an empty prompt stands for
@@ -31,8 +32,6 @@ GOLDEN_CHARACTERS = 60
 
 
 def main(run: Run[Config]) -> None:
-    from training.recipes.char_lm.evaluate import load_network
-
     path = run.directory / "evaluation.json"
     if not path.is_file():
         raise DataError(f"{path} is missing: run `axon-train {run.recipe} evaluate` with this preset first")

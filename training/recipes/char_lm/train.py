@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from training.kit import checkpoint
+from training.kit.data import DataError
 from training.kit.processes import launch_fabric
 from training.kit.run import Run
 from training.kit.run_log import RunLog
@@ -138,3 +139,16 @@ def resume(run: Run[Config], network: nn.Module, average: nn.Module, optimizer: 
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])
     return state["epoch"], state["duration_s"]
+
+
+def load_network(run: Run[Config]) -> CharLSTM:
+    """The averaged weights of the last finished epoch."""
+    state = checkpoint.load(run.checkpoint)
+    if state is None:
+        raise DataError(f"{run.checkpoint} is missing: run `axon-train {run.recipe} train` with this preset first")
+    if state["epoch"] < run.config.epochs:
+        print(f"this run has done {state['epoch']} of its {run.config.epochs} epochs", flush=True)
+    network = CharLSTM(run.config.net, len(load(run).characters))
+    weights = {name.removeprefix("module."): value for name, value in state["average"].items() if name.startswith("module.")}
+    network.load_state_dict(weights)
+    return network.eval()
