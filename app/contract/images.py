@@ -1,17 +1,18 @@
-"""Image bytes to pixels: the one path that training, evaluation and serving all take.
+"""Image bytes to pixels and back: the one path that training, evaluation and serving all take.
 
 Letters: H, W height and width in pixels.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
-from pydantic import BaseModel, ConfigDict, Field
+from PIL import Image, ImageCms, ImageOps
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.errors import InputTooLarge, UndecodableImage, UnsupportedMediaType
 
@@ -22,6 +23,11 @@ DRAFT_MARGIN = 2  # a JPEG is decoded at no less than twice the size asked for, 
 
 _JPEG = ("JPEG", "MPO")  # MPO: a telephone's JPEG with a gain map or a preview behind it; the first picture is the photograph
 _SIGNATURES = {b"GIF8": "GIF", b"BM": "BMP", b"II*\x00": "TIFF", b"MM\x00*": "TIFF", b"%PDF": "PDF", b"<svg": "SVG"}
+_ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "image/jpeg": ("JPEG", {"quality": 92, "subsampling": 0}),
+    "image/png": ("PNG", {"compress_level": 1}),  # half the time of Pillow's 6, for an eighth more bytes of a photograph
+    "image/webp": ("WEBP", {"quality": 92, "method": 2}),  # a quarter of the time of Pillow's 4, for as many bytes
+}
 _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 
 
@@ -57,10 +63,54 @@ class ImageProcessor(BaseModel):
         return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))  # (H, W, 3) -> (3, H, W)
 
 
-def decode(data: bytes, *, draft_side_px: int | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """One still picture as 8-bit RGB, turned upright by its EXIF orientation.
+class PhotographProcessor(BaseModel):
+    """How a model that answers with a picture sees one: in its own shape, and not larger than `max_side_px`.
 
-    16-bit grey is scaled to 8 bits, CMYK and palettes are converted, transparency is laid over white.
+    A larger picture is shrunk until its longer side fits; none is enlarged. Normalisation, and padding to the multiple
+    that a network wants, are inside the graph, so pixels stay uint8 and the answer has the input's height and width.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["photograph"] = "photograph"
+    max_side_px: int = Field(default=1024, gt=0)
+    min_side_px: int = Field(default=16, gt=0)
+
+    @model_validator(mode="after")
+    def _sides_agree(self) -> Self:
+        if self.min_side_px > self.max_side_px:
+            raise ValueError("min_side_px must not be more than max_side_px")
+        return self
+
+    def preprocess(self, data: bytes, max_pixels: int = MAX_PIXELS, max_side_px: int | None = None) -> NDArray[np.uint8]:
+        """Encoded JPEG, PNG or WebP to pixels (3, H, W), RGB; a `max_side_px` below the model's own shrinks further.
+
+        Raises as `decode` does, and UndecodableImage for a picture with a side that is, or would be, too short.
+        """
+        image = decode(data, draft_side_px=self._side(max_side_px), max_pixels=max_pixels)
+        return self.to_pixels(image, max_side_px)
+
+    def to_pixels(self, image: Image.Image, max_side_px: int | None = None) -> NDArray[np.uint8]:
+        """A decoded RGB picture of any size to (3, H, W). Raises UndecodableImage."""
+        limit = self._side(max_side_px)
+        scale = min(1.0, limit / max(image.size))
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        if min(width, height) < self.min_side_px:
+            shrunk = f", {width} x {height} once its longer side is {limit}" if scale < 1 else ""
+            raise UndecodableImage(f"it is {image.width} x {image.height} px{shrunk}; each side needs at least {self.min_side_px}")
+        if scale < 1:
+            image = image.resize((width, height), Image.Resampling.LANCZOS)
+        return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))  # (H, W, 3) -> (3, H, W)
+
+    def _side(self, asked: int | None) -> int:
+        return self.max_side_px if asked is None else min(asked, self.max_side_px)
+
+
+def decode(data: bytes, *, draft_side_px: int | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """One still picture as 8-bit sRGB, turned upright by its EXIF orientation.
+
+    16-bit grey is scaled to 8 bits, CMYK and palettes are converted, colours go by the picture's ICC profile (one that is
+    broken, or of another kind of colour, is ignored as browsers do), transparency is laid over white.
     Raises UndecodableImage, UnsupportedMediaType (another format, or animated), InputTooLarge (pixels).
     """
     image = _open(data, max_pixels)
@@ -101,11 +151,43 @@ def _refuse_other_formats(data: bytes) -> None:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel: convert() would clip, not scale
         grey = np.asarray(image).astype(np.float32) / 257  # 65535 / 257 = 255
-        image = Image.fromarray(np.clip(np.rint(grey), 0, 255).astype(np.uint8))
+        eight_bit = Image.fromarray(np.clip(np.rint(grey), 0, 255).astype(np.uint8))
+        eight_bit.info = {"icc_profile": image.info.get("icc_profile")}
+        image = eight_bit
+    colours = _to_srgb(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        layer = colours.convert("RGBA")
+        layer.putalpha(image.convert("RGBA").getchannel("A"))
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return colours
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """The colours without their transparency. A profile speaks of grey, RGB or CMYK: what the file holds, before conversion."""
+    if image.mode not in ("L", "RGB", "CMYK"):
+        image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
+    profile = image.info.get("icc_profile")
+    if profile:
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            if converted is not None:
+                return converted
     return image.convert("RGB")
+
+
+def to_image(reconstruction: NDArray[Any]) -> Image.Image:
+    """What a graph drew, (3, H, W) in [0, 1], as 8-bit RGB."""
+    pixels = np.rint(np.clip(reconstruction, 0, 1) * 255).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))  # (3, H, W) -> (H, W, 3)
+
+
+def encode(image: Image.Image, media_type: str) -> bytes:
+    """A picture as one of MEDIA_TYPES: PNG keeps every pixel, JPEG and WebP are near enough that no one sees the difference."""
+    image_format, options = _ENCODERS[media_type]
+    buffer = io.BytesIO()
+    image.save(buffer, image_format, **options)
+    return buffer.getvalue()
 
 
 def dihedral_views(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

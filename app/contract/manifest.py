@@ -14,7 +14,8 @@ import numpy as np
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from app.contract.classification import Target
-from app.contract.images import ImageProcessor
+from app.contract.conditions import Condition
+from app.contract.images import ImageProcessor, PhotographProcessor
 from app.contract.text import CharacterProcessor, TextProcessor
 from app.errors import ModelRejected
 
@@ -101,6 +102,7 @@ class Batching(_Frozen):
 
     max_batch_size: int = Field(default=8, gt=0)
     max_queue_delay_us: int = Field(default=0, ge=0)
+    max_batch_pixels: int | None = Field(default=None, gt=0)  # of all pictures in a batch; one that is larger runs alone
 
 
 class Metric(_Frozen):
@@ -154,8 +156,9 @@ class ModelManifest(_Frozen):
     title: str
     description: str
     graphs: dict[str, Graph] = Field(min_length=1)  # by role; a model with one graph calls it "model"
-    processor: Annotated[ImageProcessor | TextProcessor | CharacterProcessor, Field(discriminator="type")]
+    processor: Annotated[ImageProcessor | PhotographProcessor | TextProcessor | CharacterProcessor, Field(discriminator="type")]
     labels: tuple[Label, ...] = ()
+    condition: Condition | None = None
     temperature: float = Field(default=1.0, gt=0)
     targets: tuple[Target, ...] = ()
     default_target: str | None = None
@@ -190,6 +193,15 @@ class ModelManifest(_Frozen):
                 raise ValueError(f"{len(self.labels)} labels, but logits of shape {list(spec.shape)}")
             if isinstance(self.processor, CharacterProcessor) and spec.shape[-1:] != (len(self.processor.characters),):
                 raise ValueError(f"{len(self.processor.characters)} characters, but logits of shape {list(spec.shape)}")
+        return self
+
+    @model_validator(mode="after")
+    def _condition_is_as_wide_as_its_choices(self) -> Self:
+        shapes = [list(spec.shape) for graph in self.graphs.values() for spec in graph.inputs if spec.name == "condition"]
+        if self.condition is None and shapes:
+            raise ValueError("a graph takes 'condition', so the manifest needs a condition that names its columns")
+        if self.condition is not None and shapes != [[-1, len(self.condition.choices)]]:
+            raise ValueError(f"{len(self.condition.choices)} choices, but the graph's inputs 'condition' are of the shapes {shapes}")
         return self
 
     def save(self, directory: Path) -> Path:

@@ -161,3 +161,36 @@ def test_nan_is_not_written_into_a_manifest(tmp_path: Path) -> None:
     fields["metrics"][0]["value"] = float("nan")
     with pytest.raises(ValidationError, match="finite"):
         ModelManifest.model_validate(fields)
+
+
+def with_choices(fields: dict[str, Any]) -> None:
+    choices = [{"name": name, "title": name.title()} for name in ("oil", "ink", "none")]
+    fields["condition"] = {"option": "style", "choices": choices, "default": "oil", "mixable": True, "neutral": "none"}
+    graph(fields)["inputs"].append({"name": "condition", "datatype": "FP32", "shape": [-1, 3]})
+
+
+def test_choices_are_the_columns_of_the_graphs_condition(tmp_path: Path) -> None:
+    folder = write_colour_model(tmp_path)
+    edit_manifest(folder, with_choices)
+    condition = load_manifest(folder).condition
+    assert condition is not None
+    assert condition.names == ("oil", "ink", "none")
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (lambda fields: fields["condition"]["choices"].pop(1), "2 choices, but the graph's inputs 'condition' are of the shapes [[-1, 3]]"),
+        (lambda fields: graph(fields)["inputs"].pop(), "3 choices, but the graph's inputs 'condition' are of the shapes []"),
+        (lambda fields: fields.pop("condition"), "the manifest needs a condition that names its columns"),
+        (lambda fields: fields["condition"].update(default="oils"), "condition: default must be one of the choices: oil, ink, none"),
+        (lambda fields: fields["batching"].update(max_batch_pixels=0), "batching.max_batch_pixels: "),
+    ],
+)
+def test_choices_that_do_not_fit_the_graph_are_refused(tmp_path: Path, edit: Edit, says: str) -> None:
+    folder = write_colour_model(tmp_path)
+    edit_manifest(folder, with_choices)
+    edit_manifest(folder, edit)
+    with pytest.raises(ModelRejected) as caught:
+        load_manifest(folder)
+    assert says in str(caught.value)
