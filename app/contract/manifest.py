@@ -102,7 +102,7 @@ class Batching(_Frozen):
 
     max_batch_size: int = Field(default=8, gt=0)
     max_queue_delay_us: int = Field(default=0, ge=0)
-    max_batch_pixels: int | None = Field(default=None, gt=0)  # of all pictures in a batch; one that is larger runs alone
+    max_batch_pixels: int | None = Field(default=None, gt=0)  # of the pictures in a batch together; a larger one runs alone
 
 
 class Metric(_Frozen):
@@ -203,6 +203,13 @@ class ModelManifest(_Frozen):
         if self.condition is not None and shapes != [[-1, len(self.condition.choices)]]:
             raise ValueError(f"{len(self.condition.choices)} choices, but the graph's inputs 'condition' are of the shapes {shapes}")
         return self
+
+    @property
+    def max_batch_pixels(self) -> int | None:
+        """By default a batch of photographs is as large as the largest one alone: what must be possible is enough."""
+        if self.batching.max_batch_pixels is None and isinstance(self.processor, PhotographProcessor):
+            return self.processor.max_side_px**2
+        return self.batching.max_batch_pixels
 
     def save(self, directory: Path) -> Path:
         path = directory / MANIFEST_FILE

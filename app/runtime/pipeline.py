@@ -70,6 +70,7 @@ class Pipeline(Protocol):
     task: ClassVar[str]
     served_by: ClassVar[type[Servable]]  # the kind of model that this task's requests want
     encoded_input: ClassVar[TensorSpec | None]  # items as they are, in the place of the graph's inputs; None: there is no such thing
+    postprocess_blocks: ClassVar[bool]  # called off the event loop then, as to encode a picture is work; else it is cheap
 
     @classmethod
     def load(cls, manifest: ModelManifest, directory: Path, limits: Limits = ...) -> Self: ...
@@ -91,12 +92,16 @@ class Pipeline(Protocol):
         """Rows of one bucket may share a batch."""
         ...
 
+    def pixels(self, row: Any) -> int:
+        """How many pixels a row has, where rows differ in that: a batch has at most `max_batch_pixels`. Else 0."""
+        ...
+
     def collate(self, rows: Sequence[Any]) -> Tensors:
         """Rows to the graph's inputs, first axis the batch."""
         ...
 
     def postprocess(self, rows: list[Any], outputs: list[dict[str, NDArray[Any]]], options: Any) -> Any:
-        """One item's rows and what the graph answered for each, to the task's answer. Cheap: runs on the event loop."""
+        """One item's rows and what the graph answered for each, to the task's answer."""
         ...
 
     def default_options(self) -> Any:

@@ -82,7 +82,7 @@ class ServedModel:
             prepared = time.monotonic()
             outputs = await self.batcher.submit([row for group in rows for row in group], deadline)
             ran = time.monotonic()
-            answers = self._postprocess(rows, outputs, options)
+            answers = await self._answer(partial(self._postprocess, rows, outputs, options), deadline)
         ended = time.monotonic()
         self._observe_request(started, ran, ended)
         return Prediction(answers, _milliseconds(preprocess=prepared - started, infer=ran - prepared, total=ended - started))
@@ -136,6 +136,11 @@ class ServedModel:
             rows.append(row)
         self._metrics.computed("preprocess", time.monotonic() - started)
         return rows
+
+    async def _answer(self, work: Callable[[], list[Any]], deadline: float | None) -> list[Any]:
+        if not self.pipeline.postprocess_blocks:
+            return work()
+        return await until(deadline, asyncio.get_running_loop().run_in_executor(self._executor, work))
 
     def _run_batch(self, rows: list[Any]) -> list[Any]:
         return split_rows(self.session.run(self.pipeline.collate(rows)), len(rows))

@@ -36,6 +36,7 @@ class ImageClassificationPipeline:
     task = "image-classification"
     served_by = ServedModel
     encoded_input = TensorSpec(name="image", datatype="BYTES", shape=(-1,))  # JPEG, PNG or WebP
+    postprocess_blocks = False
 
     def __init__(self, manifest: ModelManifest, processor: ImageProcessor, limits: Limits) -> None:
         self._manifest = manifest
@@ -68,6 +69,9 @@ class ImageClassificationPipeline:
 
     def bucket(self, row: Pixels) -> Hashable:
         return row.shape
+
+    def pixels(self, row: Pixels) -> int:
+        return 0
 
     def collate(self, rows: Sequence[Pixels]) -> dict[str, NDArray[Any]]:
         return {"pixel_values": np.stack(rows)}  # (B, 3, H, W)

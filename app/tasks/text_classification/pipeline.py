@@ -56,6 +56,7 @@ class TextClassificationPipeline:
     task = "text-classification"
     served_by = ServedModel
     encoded_input = TensorSpec(name="text", datatype="BYTES", shape=(-1,))  # UTF-8
+    postprocess_blocks = False
 
     def __init__(self, manifest: ModelManifest, tokenizer: WordTokenizer, limits: Limits) -> None:
         self._manifest = manifest
@@ -115,6 +116,9 @@ class TextClassificationPipeline:
     def bucket(self, row: TextRow) -> Hashable:
         """Lengths between two powers of two share a batch, so that padding stays under half."""
         return (len(row.input_ids) - 1).bit_length()
+
+    def pixels(self, row: TextRow) -> int:
+        return 0
 
     def collate(self, rows: Sequence[TextRow]) -> dict[str, NDArray[Any]]:
         input_ids, lengths = pad([row.input_ids for row in rows], self._tokenizer.pad_id)  # (B, T), (B,)

@@ -29,6 +29,7 @@ class TextGenerationPipeline:
     task = "text-generation"
     served_by = GenerativeModel
     encoded_input = None
+    postprocess_blocks = False
 
     def __init__(self, tokenizer: CharTokenizer, start: str, state_shape: tuple[int, ...]) -> None:
         self.tokenizer = tokenizer
@@ -63,6 +64,9 @@ class TextGenerationPipeline:
 
     def bucket(self, row: NDArray[np.int64]) -> Hashable:
         return None
+
+    def pixels(self, row: NDArray[np.int64]) -> int:
+        return 0
 
     def collate(self, rows: Sequence[NDArray[np.int64]]) -> dict[str, NDArray[Any]]:
         """Whole prompts in one run, from their beginning: the golden request. Live texts are run by `app.runtime.slots`."""
