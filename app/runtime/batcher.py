@@ -80,7 +80,8 @@ class DynamicBatcher:
     """Groups rows of concurrent requests into runs.
 
     `run_batch` takes at most `max_batch_size` rows and gives as many outputs; it is called in `executor`, at most
-    `instances` at a time. At most `max_queue_size` rows wait: beyond, QueueFull at once.
+    `instances` at a time. At most `max_queue_size` rows wait: beyond, QueueFull at once. Where rows differ in size,
+    `pixels_of` says it: those of a batch have at most `max_batch_pixels` together, and a larger row runs alone.
     """
 
     def __init__(
@@ -93,7 +94,9 @@ class DynamicBatcher:
         max_batch_size: int,
         max_queue_delay_us: int = 0,
         max_queue_size: int = 1024,
+        max_batch_pixels: int | None = None,
         bucket_of: Callable[[Row], Hashable] = lambda row: None,
+        pixels_of: Callable[[Row], int] = lambda row: 0,
         observe: Callable[[BatchTiming], None] = lambda timing: None,
     ) -> None:
         self.name = name
@@ -103,7 +106,9 @@ class DynamicBatcher:
         self._delay_s = max_queue_delay_us / 1e6
         self._run_batch = run_batch
         self._executor = executor
+        self._max_batch_pixels = math.inf if max_batch_pixels is None else max_batch_pixels
         self._bucket_of = bucket_of
+        self._pixels_of = pixels_of
         self._observe = observe
         self._queues: OrderedDict[Hashable, deque[_QueuedRow]] = OrderedDict()
         self._queued = 0
@@ -217,7 +222,11 @@ class DynamicBatcher:
     def _take(self, queue: deque[_QueuedRow]) -> list[_QueuedRow]:
         now = time.monotonic()
         batch: list[_QueuedRow] = []
+        pixels = 0
         while queue and len(batch) < self.max_batch_size:
+            pixels += self._pixels_of(queue[0].row)
+            if batch and pixels > self._max_batch_pixels:
+                break
             queued = queue.popleft()
             self._queued -= 1
             if queued.request.wants_answer(now):

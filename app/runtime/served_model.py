@@ -62,7 +62,9 @@ class ServedModel:
             max_batch_size=manifest.batching.max_batch_size,
             max_queue_delay_us=manifest.batching.max_queue_delay_us,
             max_queue_size=options.max_queue_size,
+            max_batch_pixels=manifest.max_batch_pixels,
             bucket_of=pipeline.bucket,
+            pixels_of=pipeline.pixels,
             observe=self._observe_batch,
         )
 

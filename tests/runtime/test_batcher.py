@@ -96,6 +96,13 @@ async def test_a_batch_is_what_queued_while_the_instance_was_busy(runs: Runs, ex
     assert runs.batches == [[1], [2, 3, 4]]
 
 
+async def test_a_batch_holds_no_more_pixels_than_its_budget(runs: Runs, executor: ThreadPoolExecutor) -> None:
+    batcher = make_batcher(runs, executor, max_batch_pixels=10, pixels_of=lambda row: row)
+    answers = await asyncio.gather(batcher.submit([4, 4, 2, 9, 1, 1]), batcher.submit([3, 3, 3, 1, 50, 1]))
+    assert answers == [[8, 8, 4, 18, 2, 2], [6, 6, 6, 2, 100, 2]]
+    assert runs.batches == [[4, 4, 2], [9, 1], [1, 3, 3, 3], [1], [50], [1]]  # and no more rows than four
+
+
 async def test_without_a_delay_nobody_waits_while_an_instance_is_idle(runs: Runs, executor: ThreadPoolExecutor) -> None:
     batcher = make_batcher(runs, executor, instances=2)
     runs.gate.clear()
