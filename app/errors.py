@@ -6,6 +6,7 @@ ServingError 500
 |- Unauthorized 401           a key is needed
 |- Forbidden 403              switched off; says how it is switched on
 |- ModelNotFound 404          names those that exist
+|- NotAcceptable 406          lists the forms that the answer may have
 |- InputTooLarge 413          bytes, pixels, characters, items
 |- UnsupportedMediaType 415   lists what is accepted
 |- InvalidOption 422          a field out of range; `param` says which
@@ -63,6 +64,11 @@ class ModelNotFound(ServingError):
         names = ", ".join(sorted(available)) or "none"
         scope = f" for {task}" if task else ""
         super().__init__(f"there is no model {name[:64]!r}{scope}; available: {names}", param="model")
+
+
+class NotAcceptable(ServingError):
+    status = 406
+    type = "not_acceptable"
 
 
 class InputTooLarge(ServingError):

@@ -6,8 +6,9 @@ A graph with choices takes `condition` (B, C), one weight a choice. Letters: B b
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,10 @@ from app.errors import InvalidOption
 Weights = NDArray[np.float32]  # (C,)
 
 ChoiceName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,63}$")]  # no comma and no colon: a mix is written with them
+MAX_MIX_CHARS = 4096
 TAKEN = ("model", "image", "strength", "preserve_colour", "max_side_px")  # options that every model of pictures has
+
+_SHARE = re.compile(r"\s*([^:]*?)\s*:\s*([0-9.eE+-]{1,32})\s*")
 
 
 class Choice(BaseModel):
@@ -73,6 +77,17 @@ class Condition(BaseModel):
         """One choice alone. Raises InvalidOption, which lists the choices."""
         return self._weights({name: 1.0}, self.option)
 
+    def read_shares(self, value: Any) -> dict[str, float]:
+        """`oil:0.7,ink:0.3` from a query, or {"oil": 0.7, "ink": 0.3} from JSON. Raises InvalidOption, which shows the form."""
+        pairs = _pairs(value)
+        if pairs is None:
+            example = f"{self.names[0]}:0.7,{self.names[1]}:0.3"
+            raise InvalidOption(f"{self.plural} must be names with weights, such as {example}", param=self.plural)
+        shares = dict(pairs)
+        if len(shares) < len(pairs):
+            raise InvalidOption(f"{self.plural} must name each choice once", param=self.plural)
+        return shares
+
     def mix(self, shares: Mapping[str, float]) -> Weights:
         """Several choices by their shares, which need not sum to 1. Raises InvalidOption, which lists the choices."""
         if not self.mixable:
@@ -99,3 +114,20 @@ class Condition(BaseModel):
         if not (math.isfinite(total) and total > 0):
             raise InvalidOption(f"the weights of {self.plural} must have a sum above 0", param=param)
         return (weights / total).astype(np.float32)
+
+
+def _pairs(value: Any) -> list[tuple[str, float]] | None:
+    """None for what is no list of names with weights."""
+    if isinstance(value, str) and len(value) <= MAX_MIX_CHARS:
+        parts = [_SHARE.fullmatch(part) for part in value.split(",")]
+        value = [(part[1], part[2]) for part in parts if part]
+        if len(value) < len(parts):
+            return None
+    elif isinstance(value, dict) and all(type(share) in (int, float) for share in value.values()):
+        value = list(value.items())
+    else:
+        return None
+    try:
+        return [(name, float(share)) for name, share in value]
+    except (ValueError, OverflowError):
+        return None
