@@ -82,7 +82,9 @@ class Condition(BaseModel):
         pairs = _pairs(value)
         if pairs is None:
             example = f"{self.names[0]}:0.7,{self.names[1]}:0.3"
-            raise InvalidOption(f"{self.plural} must be names with weights, such as {example}", param=self.plural)
+            raise InvalidOption(
+                f"{self.plural} must be names with weights, such as {example}; available: {', '.join(self.names)}", param=self.plural
+            )
         shares = dict(pairs)
         if len(shares) < len(pairs):
             raise InvalidOption(f"{self.plural} must name each choice once", param=self.plural)

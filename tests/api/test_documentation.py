@@ -13,6 +13,7 @@ from app import tasks
 from tests.api.openapi_examples import operations, send_example
 from tests.character_models import write_summing_model
 from tests.conftest import serve
+from tests.drawing_models import write_tinting_model
 from tests.model_repository import target, write_colour_model, write_word_model
 
 ADMIN_KEY = "a key for the tests"
@@ -25,6 +26,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     write_colour_model(root, "skin-lesion", targets=[target("melanoma", ["red"])], default_target="melanoma")
     write_word_model(root, "sentiment")
     write_summing_model(root, "anna")
+    write_tinting_model(root, "style-transfer")
     key_file = tmp_path_factory.mktemp("key") / "admin-key"
     key_file.write_text(ADMIN_KEY, encoding="utf-8")
     with serve(root, admin_key_file=key_file) as client:
@@ -34,12 +36,13 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 def test_every_operation_succeeds_with_its_own_examples(client: TestClient) -> None:
     sent = {send_example(client, *operation, ADMIN_KEY) for operation in operations(client)}
     assert {"/v1/image-classification/{model}", "/v1/text-classification/{model}", "/v1/models/{name}"} <= sent
-    assert {"/v1/text-generation/{model}", "/v1/completions"} <= sent
+    assert {"/v1/image-to-image/{model}", "/v1/text-generation/{model}", "/v1/completions"} <= sent
     assert {"/v2/models/{model}/versions/{version}/infer", "/v2/repository/models/{model}/load"} <= sent
 
 
-def test_the_picture_of_the_example_may_be_sent_in_every_form(client: TestClient) -> None:
-    operation = client.get("/openapi.json").json()["paths"]["/v1/image-classification/{model}"]["post"]
+@pytest.mark.parametrize("task", ["image-classification", "image-to-image"])
+def test_the_picture_of_the_example_may_be_sent_in_every_form(client: TestClient, task: str) -> None:
+    operation = client.get("/openapi.json").json()["paths"][f"/v1/{task}/{{model}}"]["post"]
     assert set(operation["requestBody"]["content"]) == {
         "application/json",
         "multipart/form-data",
@@ -105,8 +108,18 @@ def test_every_task_has_a_form_on_the_demo_page(client: TestClient) -> None:
         assert client.get(f"/web/tasks/{task.Pipeline.task}.js").status_code == 200, task.Pipeline.task
 
 
-def test_the_example_picture_is_synthetic_and_small(client: TestClient) -> None:
-    operation = client.get("/openapi.json").json()["paths"]["/v1/image-classification/{model}"]["post"]
+def test_an_answer_that_is_a_picture_is_described_in_each_of_its_forms(client: TestClient) -> None:
+    answer = client.get("/openapi.json").json()["paths"]["/v1/image-to-image/{model}"]["post"]["responses"]["200"]
+    forms = {form: content["schema"] for form, content in answer["content"].items()}
+    assert list(forms) == ["image/png", "image/jpeg", "image/webp", "application/json"]  # Swagger UI asks for the first, and shows it
+    assert forms.pop("application/json")["$ref"].endswith("/PictureAnswer")
+    assert all(schema == {"type": "string", "format": "binary"} for schema in forms.values())
+    assert set(answer["headers"]) == {"X-Model", "X-Options", "X-Image-Size", "Server-Timing"}
+
+
+@pytest.mark.parametrize("task", ["image-classification", "image-to-image"])
+def test_the_example_picture_is_synthetic_and_small(client: TestClient, task: str) -> None:
+    operation = client.get("/openapi.json").json()["paths"][f"/v1/{task}/{{model}}"]["post"]
     assert len(operation["requestBody"]["content"]["application/json"]["example"]["image"]) < 4000
 
 

