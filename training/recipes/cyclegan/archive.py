@@ -1,0 +1,90 @@
+"""Where the two heaps of pictures lie: horse2zebra as a tar file or a folder, any two folders, or synthetic ones."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.contract.manifest import sha256
+from training.kit.data import DataError
+from training.kit.run import Run
+from training.recipes.cyclegan import synthetic
+from training.recipes.cyclegan.config import Config
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+PAPER = "https://github.com/junyanz/CycleGAN"
+RESEARCH = "ImageNet photographs: research use"
+NAME = "horse2zebra (Zhu et al. 2017)"
+
+
+@dataclass(frozen=True)
+class Heap:
+    """The pictures of one domain: their names in order, a way to a picture's bytes, and what identifies them."""
+
+    names: list[str]
+    read: Callable[[str], bytes]
+    source: dict[str, str]  # name, source, sha256, licence
+
+
+def find_heaps(run: Run[Config]) -> tuple[Heap, Heap]:
+    config = run.config
+    if config.domain_a or config.domain_b:
+        if not (config.domain_a and config.domain_b):
+            raise DataError("two folders make a run: give --domain-a and --domain-b")
+        return own_folder(Path(config.domain_a)), own_folder(Path(config.domain_b))
+    if run.data_root is None:
+        if not config.synthetic_pictures:
+            raise DataError(
+                "name the folder that holds horse2zebra with --data-root or AXON_DATA, or two folders with --domain-a and --domain-b"
+            )
+        folders = synthetic.draw(run.directory / "synthetic-data", config.synthetic_pictures, config.seed)
+        source = {"source": "drawn by training/recipes/cyclegan/synthetic.py", "licence": "MIT"}
+        return from_folder(folders[0], "synthetic blobs", **source), from_folder(folders[1], "synthetic blobs", **source)
+    return horse2zebra(run.data_root)
+
+
+def horse2zebra(root: Path) -> tuple[Heap, Heap]:
+    """ROOT/horse2zebra.tar, or the unpacked folder ROOT/horse2zebra; trainA and trainB only."""
+    packed, folder = root / "horse2zebra.tar", root / "horse2zebra"
+    if packed.is_file():
+        return from_tar(packed, "trainA"), from_tar(packed, "trainB")
+    if (folder / "trainA").is_dir() and (folder / "trainB").is_dir():
+        return tuple(from_folder(folder / side, NAME, source=PAPER, licence=RESEARCH) for side in ("trainA", "trainB"))  # type: ignore[return-value]
+    raise DataError(f"there is neither horse2zebra.tar nor horse2zebra/trainA and trainB in {root}: get the data set from {PAPER}")
+
+
+def from_tar(path: Path, side: str) -> Heap:
+    """The pictures in a folder called `side` of a tar file."""
+    with tarfile.open(path) as archive:
+        members = [member for member in archive if member.isfile() and Path(member.name).parent.name == side and _is_picture(member.name)]
+        contents = {Path(member.name).name: archive.extractfile(member).read() for member in members}  # type: ignore[union-attr]
+    return _heap(contents.__getitem__, sorted(contents), path, {"name": NAME, "source": PAPER, "sha256": sha256(path), "licence": RESEARCH})
+
+
+def own_folder(folder: Path) -> Heap:
+    return from_folder(folder, folder.name, source="a folder of the user's", licence="the user's")
+
+
+def from_folder(folder: Path, name: str, source: str, licence: str) -> Heap:
+    """The pictures that lie in a folder or below it. Its sha256 is over the names and the contents of all."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder")
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and _is_picture(path.name))
+    digest = hashlib.sha256()
+    for relative in names:
+        digest.update(relative.encode() + b"\0" + (folder / relative).read_bytes())
+    described = {"name": name, "source": source, "sha256": digest.hexdigest(), "licence": licence}
+    return _heap(lambda relative: (folder / relative).read_bytes(), names, folder, described)
+
+
+def _heap(read: Callable[[str], bytes], names: list[str], where: Path, source: dict[str, str]) -> Heap:
+    if len(names) < 2:
+        raise DataError(f"{where} holds {len(names)} pictures (JPEG, PNG or WebP); a domain needs some to learn from and some to hold out")
+    return Heap(names, read, source)
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)

@@ -1,0 +1,109 @@
+"""Two heaps of pictures without pairs: horse2zebra (Zhu et al. 2017, from ImageNet), or any two folders.
+
+`prepare` decodes every picture as the server does, once, and keeps it small beside the run. A tenth of each domain is
+held out by a hash of the picture's name.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from app.contract.images import ImageProcessor
+from training.kit.run import Run
+from training.kit.splits import hash_split
+from training.recipes.cyclegan.archive import Heap, find_heaps
+from training.recipes.cyclegan.config import Config
+
+SHARES = {"train": 0.9, "test": 0.1}
+SALT = "cyclegan-1"
+DOMAINS = ("a", "b")
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One prepared domain; row i of everything is the same picture."""
+
+    names: list[str]
+    pixels: NDArray[np.uint8]  # (N, 3, S, S), memory-mapped
+    splits: dict[str, NDArray[np.int64]]  # name -> rows
+    source: dict[str, str]  # name, source, sha256, licence
+
+
+@dataclass(frozen=True)
+class Domains:
+    a: Domain
+    b: Domain
+
+
+def prepare(run: Run[Config]) -> None:
+    """Decode both domains once."""
+    heaps = find_heaps(run)
+    described = {domain: _store(run, domain, heap) for domain, heap in zip(DOMAINS, heaps, strict=True)}
+    (run.directory / "prepared" / "pictures.json").write_text(json.dumps(described))  # last: its presence says that the rest is whole
+
+
+def _store(run: Run[Config], domain: str, heap: Heap) -> dict[str, object]:
+    processor = stored_processor(run.config)
+    names, kept = [], []
+    for name in tqdm(heap.names, desc=f"{heap.source['name']}, domain {domain}", unit="picture", mininterval=5):
+        pixels = processor.preprocess(heap.read(name))  # (3, S, S)
+        if run.config.skip_grey and _is_grey(pixels):
+            continue
+        names.append(name)
+        kept.append(pixels)
+    folder = run.directory / "prepared"
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"{domain}.npy", np.stack(kept))
+    print(f"domain {domain}: {len(kept)} pictures, {len(heap.names) - len(kept)} grey ones left out", flush=True)
+    return {"source": heap.source, "names": names}
+
+
+def load(run: Run[Config]) -> Domains:
+    """What `prepare` left behind; it is called where it has not been yet."""
+    folder = run.directory / "prepared"
+    if not (folder / "pictures.json").is_file():
+        prepare(run)
+    described = json.loads((folder / "pictures.json").read_text())
+    return Domains(*(_load_domain(run, domain, **described[domain]) for domain in DOMAINS))
+
+
+def _load_domain(run: Run[Config], domain: str, source: dict[str, str], names: list[str]) -> Domain:
+    pixels = np.load(run.directory / "prepared" / f"{domain}.npy", mmap_mode="r")
+    return Domain(names, pixels, hash_split(names, SHARES, SALT), source)
+
+
+def stored_processor(config: Config) -> ImageProcessor:
+    """The server's decoding, then the middle square at the size that is kept."""
+    return ImageProcessor(height=config.stored_size, width=config.stored_size, resize="shortest-edge-crop", resample="lanczos")
+
+
+def _is_grey(pixels: NDArray[np.uint8]) -> bool:
+    """Red, green and blue are the same everywhere."""
+    return bool((pixels == pixels[:1]).all())
+
+
+def draw_batch(domain: Domain, size: int, count: int, generator: torch.Generator) -> Tensor:
+    """Training pictures (count, 3, size, size), uint8: drawn with replacement, a random crop, half of them mirrored."""
+    rows = domain.splits["train"]
+    chosen = torch.randint(len(rows), (count,), generator=generator).tolist()
+    return torch.stack([_crop(domain.pixels[rows[i]], size, generator) for i in chosen])
+
+
+def _crop(pixels: NDArray[np.uint8], size: int, generator: torch.Generator) -> Tensor:
+    room = pixels.shape[1] - size + 1
+    top, left = torch.randint(room, (2,), generator=generator).tolist()
+    crop = torch.from_numpy(np.ascontiguousarray(pixels[:, top : top + size, left : left + size]))
+    return crop.flip(2) if torch.rand((), generator=generator) < 0.5 else crop
+
+
+def centres(domain: Domain, rows: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
+    """The middle (size, size) of pictures, (N, 3, size, size): what is shown and evaluated."""
+    start = (domain.pixels.shape[2] - size) // 2
+    return domain.pixels[rows][:, :, start : start + size, start : start + size]

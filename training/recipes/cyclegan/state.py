@@ -1,0 +1,81 @@
+"""Everything that a run carries from step to step, and its way to disk and back."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from training.kit import checkpoint
+from training.kit.data import DataError
+from training.kit.run import Run
+from training.recipes.cyclegan.config import Config
+from training.recipes.cyclegan.model import Discriminators, Generators
+from training.recipes.cyclegan.pool import ImagePool
+
+PLATEAU = "plateau.pt"
+
+
+@dataclass
+class State:
+    generators: Generators
+    discriminators: Discriminators
+    average: AveragedModel  # of the generators' weights
+    generator_optimizer: torch.optim.Optimizer
+    discriminator_optimizer: torch.optim.Optimizer
+    pool_a: ImagePool
+    pool_b: ImagePool
+    epoch: int = 0  # to do next
+    duration_s: float = 0.0  # spent on all epochs so far
+
+    def finish_epoch(self, seconds: float) -> None:
+        self.epoch += 1
+        self.duration_s += seconds
+
+
+def save(run: Run[Config], state: State) -> None:
+    """Write checkpoint.pt, and the same as plateau.pt at the epoch after which the rate starts to fall."""
+    parts = {name: getattr(state, name).state_dict() for name in _PARTS}
+    pools = {"pool_a": state.pool_a.state(), "pool_b": state.pool_b.state()}
+    progress = {"epoch": state.epoch, "epochs": run.config.epochs, "duration_s": state.duration_s, "trained_at": time.time()}
+    whole = {**parts, **pools, **progress}
+    if state.epoch == run.config.epochs - run.config.decay_epochs:
+        checkpoint.save(run.directory / PLATEAU, whole)
+    checkpoint.save(run.checkpoint, whole)
+
+
+_PARTS = ("generators", "discriminators", "average", "generator_optimizer", "discriminator_optimizer")
+
+
+def resume(run: Run[Config], state: State, device: torch.device) -> None:
+    """Bring back the last finished epoch into `state`, if there is one.
+
+    A run that is given more epochs than it was planned for goes on from the end of its plateau: what came after was
+    learnt at a rate that was on its way down.
+    """
+    found = checkpoint.load(run.checkpoint)
+    if found is not None and found["epochs"] < run.config.epochs:
+        found = checkpoint.load(run.directory / PLATEAU) or found
+    if found is None:
+        return
+    for name in _PARTS:
+        getattr(state, name).load_state_dict(found[name])
+    for name in ("pool_a", "pool_b"):
+        getattr(state, name).restore(found[name], device)
+    state.epoch, state.duration_s = found["epoch"], found["duration_s"]
+
+
+def load_generators(run: Run[Config]) -> tuple[Generators, dict[str, Any]]:
+    """The averaged generators of the last finished epoch, and the checkpoint's `epoch`, `duration_s` and `trained_at`."""
+    found = checkpoint.load(run.checkpoint)
+    if found is None:
+        raise DataError(f"{run.checkpoint} is missing: run `axon-train {run.recipe} train` with this preset first")
+    if found["epoch"] < run.config.epochs:
+        print(f"this run has done {found['epoch']} of its {run.config.epochs} epochs", flush=True)
+    generators = Generators(run.config.net)
+    weights = {name.removeprefix("module."): value for name, value in found["average"].items() if name.startswith("module.")}
+    generators.load_state_dict(weights)
+    return generators.eval(), {name: found[name] for name in ("epoch", "duration_s", "trained_at")}
