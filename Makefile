@@ -66,8 +66,8 @@ clean: ## Remove the environments and every cache
 
 .venv/.installed: EXTRAS := cpu
 .venv-gpu/.installed: EXTRAS := gpu
-.venv-test/.installed: EXTRAS := cpu,dev
-.venv-dev/.installed: EXTRAS := cpu,train,dev
+.venv-test/.installed: EXTRAS := cpu,otel,dev
+.venv-dev/.installed: EXTRAS := cpu,otel,train,dev
 
 %/.installed: pyproject.toml
 	@$(if $(PYTHON),,$(error Axon needs Python 3.11 or newer; install it, or name yours: make PYTHON=/path/to/python3))

@@ -3,7 +3,8 @@
 ServingError 500
 |- BadRequest 400             malformed body, base64 or JSON
 |  |- UndecodableImage        bytes that are not a whole picture
-|- Unauthorized 401           a key is needed
+|- Unauthorized 401           the admin key is needed
+|  `- InvalidApiKey           an API key is
 |- Forbidden 403              switched off; says how it is switched on
 |- ModelNotFound 404          names those that exist
 |- NotAcceptable 406          lists the forms that the answer may have
@@ -11,6 +12,7 @@ ServingError 500
 |- UnsupportedMediaType 415   lists what is accepted
 |- InvalidOption 422          a field out of range; `param` says which
 |- QueueFull 429              with an honest Retry-After
+|- RateLimited 429            the same, of one client
 |- ModelNotReady 503          loading or draining
 `- DeadlineExceeded 504
 
@@ -49,6 +51,10 @@ class UndecodableImage(BadRequest):
 class Unauthorized(ServingError):
     status = 401
     type = "unauthorized"
+
+
+class InvalidApiKey(Unauthorized):
+    type = "invalid_api_key"
 
 
 class Forbidden(ServingError):
@@ -92,6 +98,15 @@ class QueueFull(ServingError):
 
     def __init__(self, model: str, retry_after_s: int) -> None:
         super().__init__(f"the queue of {model!r} is full; try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(ServingError):
+    status = 429
+    type = "rate_limit_exceeded"
+
+    def __init__(self, per_minute: int, retry_after_s: int) -> None:
+        super().__init__(f"more than {per_minute:,} requests a minute; try again in {retry_after_s} s")
         self.retry_after_s = retry_after_s
 
 

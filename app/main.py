@@ -6,31 +6,43 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app import __version__, tasks
 from app.api import health, metrics, models, open_inference, web
-from app.api.admin import read_digest
-from app.api.documentation import LocalAssetsOnly
+from app.api.cors import Cors
+from app.api.documentation import describe_keys
 from app.api.error_handlers import install_error_handlers
 from app.api.error_shapes import internal_error_body
+from app.api.gate import HEALTH, Gate
+from app.api.rate_limit import RateLimit
+from app.api.security_headers import SecurityHeaders
 from app.api.state import State
 from app.observability import RequestContext
+from app.observability.telemetry import telemetry
 from app.runtime.cores import available_cores
 from app.runtime.metrics import ServingMetrics
 from app.runtime.options import GenerationOptions, Limits, RuntimeOptions
 from app.runtime.repository import ModelRepository
 from app.settings import Settings
 
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
 DESCRIPTION = """Trained models over REST: each operation below has an example that works from **Try it out**.
 
 `GET /v1/models/{name}` is a model's card: what it was trained on, how good it is, and what it is not for."""
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The server for one set of settings. Models load after start: `/health/ready` says when they are warm."""
+def create_app(settings: Settings, traces: TracerProvider | None = None) -> FastAPI:
+    """The server for one set of settings. Models load after start: `/health/ready` says when they are warm.
+
+    `traces` is where spans go instead of where AXON_TRACES sends them; it is shut down with the server.
+    """
+    provider = traces or make_tracer_provider(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
@@ -39,14 +51,22 @@ def create_app(settings: Settings) -> FastAPI:
         with ThreadPoolExecutor(cores, thread_name_prefix="axon-run") as executor:
             repository = make_repository(settings, executor, cores, serving_metrics)
             loading = asyncio.create_task(asyncio.to_thread(repository.load_all))
-            digest = read_digest(settings.admin_key_file)
-            yield {"settings": settings, "repository": repository, "metrics": serving_metrics, "admin_digest": digest}
+            admin_digest = settings.admin_digest()
+            yield {"settings": settings, "repository": repository, "metrics": serving_metrics, "admin_digest": admin_digest}
             await loading
             await repository.drain(settings.drain_timeout_ms / 1000)
+        if provider is not None:
+            await asyncio.to_thread(provider.shutdown)  # sends what has not been sent yet
 
-    app = FastAPIOffline(title="Axon", version=__version__, description=DESCRIPTION, lifespan=lifespan, redirect_slashes=False)
-    app.add_middleware(LocalAssetsOnly)
-    app.add_middleware(RequestContext, internal_error_body=internal_error_body)
+    app = FastAPIOffline(
+        title="Axon",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        telemetry=telemetry(provider, HEALTH),
+    )
+    guard(app, settings)
     install_error_handlers(app)
     for task in tasks.discover():
         app.include_router(task.router)
@@ -57,6 +77,29 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(web.router)
     app.mount("/web", web.static_files)
     return app
+
+
+def make_tracer_provider(settings: Settings) -> TracerProvider | None:
+    """None unless AXON_TRACES is on: OpenTelemetry's SDK is an extra."""
+    if not settings.traces:
+        return None
+    from app.observability.tracing import otlp_exporter, tracer_provider
+
+    return tracer_provider(otlp_exporter())
+
+
+def guard(app: FastAPI, settings: Settings) -> None:
+    """What a request passes before it reaches a route: each added line is outside of those before it."""
+    keys = settings.client_keys()
+    if settings.rate_limit_per_minute is not None:
+        app.add_middleware(RateLimit, per_minute=settings.rate_limit_per_minute)
+    if keys:
+        app.add_middleware(Gate, keys=keys, admin=settings.admin_digest(), public_pages=settings.public_pages)
+        describe_keys(app)
+    if settings.cors_origins:
+        app.add_middleware(Cors, origins=settings.cors_origins)  # outside of the gate: a browser's preflight has no key
+    app.add_middleware(RequestContext, internal_error_body=internal_error_body)
+    app.add_middleware(SecurityHeaders)
 
 
 def make_repository(settings: Settings, executor: ThreadPoolExecutor, cores: int, serving_metrics: ServingMetrics) -> ModelRepository:

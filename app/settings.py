@@ -2,39 +2,83 @@
 
 from __future__ import annotations
 
+import re
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, FilePath
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, FilePath, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-MIN_KEY_BYTES = 16
+from app.keys import MIN_KEY_CHARS, ApiKey, digest_of, holder_of, parse_keys
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?|\*")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise ValueError("must be a file of text that can be read") from None
 
 
 def _holds_a_key(path: Path) -> Path:
-    try:
-        size = len(path.read_bytes().strip())
-    except OSError:
-        raise ValueError("must be a file that can be read") from None
-    if size < MIN_KEY_BYTES:
-        raise ValueError(f"must hold a key of at least {MIN_KEY_BYTES} bytes")
+    if len(_read(path).strip().encode()) < MIN_KEY_CHARS:
+        raise ValueError(f"must hold a key of at least {MIN_KEY_CHARS} bytes")
     return path
 
 
-KeyFile = Annotated[FilePath, AfterValidator(_holds_a_key)]
+def _holds_keys(keys: SecretStr) -> SecretStr:
+    parse_keys(keys.get_secret_value())
+    return keys
+
+
+def _split(origins: Any) -> Any:
+    return [origin.strip() for origin in origins.split(",")] if isinstance(origins, str) else origins
+
+
+def _are_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(_ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError("must be origins with commas between them, https://example.org for instance, or *: no path, no slash at the end")
+    return origins
+
+
+def _has_tracing(wanted: bool) -> bool:
+    if wanted:
+        try:
+            find_spec("opentelemetry.exporter.otlp.proto.http")
+        except ModuleNotFoundError:
+            raise ValueError("needs the extra axon[otel], which is not installed here") from None
+    return wanted
+
+
+AdminKeyFile = Annotated[FilePath, AfterValidator(_holds_a_key)]
+ApiKeys = Annotated[SecretStr, AfterValidator(_holds_keys)]
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_are_origins)]
+Traces = Annotated[bool, AfterValidator(_has_tracing)]
 
 
 class Settings(BaseSettings):
     """Read once at start. README.md lists them; a test holds the two together."""
 
-    model_config = SettingsConfigDict(env_prefix="AXON_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="AXON_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     models: Path = Field(default=Path("models"), description="the model repository")
     log_format: Literal["text", "json"] = Field(default="text", description="form of the log lines")
-    admin_key_file: KeyFile | None = Field(
+    traces: Traces = Field(default=False, description="send OpenTelemetry traces, to where its own OTEL_* variables say")
+    api_keys: ApiKeys | None = Field(default=None, description="keys with commas between them: all but health then needs one of them")
+    api_keys_file: FilePath | None = Field(default=None, description="file with such keys, one a line; those of both are taken")
+    admin_key_file: AdminKeyFile | None = Field(
         default=None, description="file with the key that loads and unloads models; without it nobody can"
+    )
+    public_pages: bool = Field(default=False, description="show the demo page and the documentation without a key")
+    rate_limit_per_minute: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="requests a minute of one key, or without keys of one address; beyond, 429"
+    )
+    cors_origins: Origins | None = Field(
+        default=None, description="origins whose pages may ask from a browser, with commas between them; * is any"
     )
     provider: Literal["cpu", "cuda", "tensorrt"] = Field(default="cpu", description="ONNX Runtime execution provider")
     strict_provider: bool = Field(default=False, description="refuse to serve a model on another provider than asked for")
@@ -53,3 +97,34 @@ class Settings(BaseSettings):
     max_request_tokens: int = Field(default=131_072, ge=1, description="most tokens that one request reads and generates")
     prefill_chunk_tokens: int = Field(default=64, ge=1, description="tokens of a prompt that are read between two steps of the others")
     stream_ping_ms: int = Field(default=15_000, ge=1, description="a stream that is silent for so long sends a comment")
+
+    @field_validator("api_keys_file")
+    @classmethod
+    def _are_keys(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is not None:
+            parse_keys(_read(path))
+            _all_keys(info.data.get("api_keys"), path)
+        return path
+
+    @field_validator("admin_key_file")
+    @classmethod
+    def _is_no_api_key(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        keys = _all_keys(info.data.get("api_keys"), info.data.get("api_keys_file"))
+        if path is not None and holder_of(_read(path).strip().encode(), keys) is not None:
+            raise ValueError("must hold a key of its own: this one is an API key")
+        return path
+
+    def client_keys(self) -> tuple[ApiKey, ...]:
+        """Of AXON_API_KEYS and of AXON_API_KEYS_FILE; none where neither is set."""
+        return _all_keys(self.api_keys, self.api_keys_file)
+
+    def admin_digest(self) -> bytes | None:
+        """Of the key in AXON_ADMIN_KEY_FILE, without the line's end."""
+        return None if self.admin_key_file is None else digest_of(_read(self.admin_key_file).strip().encode())
+
+
+def _all_keys(keys: SecretStr | None, file: Path | None) -> tuple[ApiKey, ...]:
+    """They are numbered through. Raises ValueError for one that is in both."""
+    texts = [keys.get_secret_value()] if keys is not None else []
+    texts += [_read(file)] if file is not None else []
+    return parse_keys("\n".join(texts)) if texts else ()

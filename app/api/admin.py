@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import Security
@@ -13,18 +11,12 @@ from starlette.requests import Request
 
 from app.api.state import admin_digest
 from app.errors import Forbidden, Unauthorized
+from app.keys import digest_of
+
+ADMIN_PATHS = "/v2/repository/models/"  # every operation below needs the admin key, and no API key
 
 scheme = HTTPBearer(scheme_name="admin key", auto_error=False, description="the key in AXON_ADMIN_KEY_FILE")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(scheme)]
-
-
-def digest_of(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
-
-
-def read_digest(path: Path | None) -> bytes | None:
-    """Of the key in the file, without the line's end; the key itself is not kept."""
-    return None if path is None else digest_of(path.read_bytes().strip())
 
 
 async def require_admin(request: Request, credentials: Credentials) -> None:

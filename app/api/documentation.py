@@ -1,29 +1,33 @@
-"""Our pages may ask no other machine for anything: the browser is told so."""
+"""What openapi.json says of keys, so that Swagger UI has a place to enter one."""
 
 from __future__ import annotations
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from typing import Any
 
-DOCUMENTATION = (  # its own scripts are inline; ReDoc's logo would come from its maker's server
-    b"default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
-    b"img-src 'self' data:; font-src 'self' data:; worker-src 'self' blob:"
-)
-DEMO = b"default-src 'self'; img-src 'self' blob: data:"
-POLICIES = {"/": DEMO, "/docs": DOCUMENTATION, "/redoc": DOCUMENTATION}
+from fastapi import FastAPI
+
+from app.api.gate import HEALTH
+
+SCHEMES: dict[str, dict[str, str]] = {
+    "API key": {"type": "http", "scheme": "bearer", "description": "a key of AXON_API_KEYS or AXON_API_KEYS_FILE"},
+    "X-API-Key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the same, where Authorization is taken"},
+}
 
 
-class LocalAssetsOnly:
-    """Adds a Content-Security-Policy to each page."""
+def describe_keys(app: FastAPI) -> None:
+    """Every operation but health needs a key; one that names a scheme of its own, the admin key, keeps to that."""
+    document = app.openapi
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def document_with_keys() -> dict[str, Any]:
+        schema = document()  # made once, and kept
+        schema["components"]["securitySchemes"] = SCHEMES | schema["components"].get("securitySchemes", {})  # in the order of the dialog
+        schema["security"] = [{name: []} for name in SCHEMES]
+        for path, operations in schema["paths"].items():
+            for operation in operations.values():
+                if path in HEALTH:
+                    operation["security"] = []
+                else:
+                    operation["responses"].setdefault("401", {"description": "The API key is missing or wrong"})
+        return schema
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        policy = POLICIES.get(scope["path"]) if scope["type"] == "http" else None
-
-        async def send_with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"content-security-policy", policy)]
-            await send(message)
-
-        await self._app(scope, receive, send_with_policy if policy else send)
+    app.openapi = document_with_keys  # type: ignore[method-assign]

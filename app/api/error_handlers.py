@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.api.error_shapes import shape_of
 from app.api.validation import explain
-from app.errors import QueueFull, ServingError, Unauthorized
+from app.errors import QueueFull, RateLimited, ServingError, Unauthorized
 
 
 class ErrorDetail(BaseModel):
@@ -51,12 +51,17 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ClientDisconnect, _client_disconnect)
 
 
-async def _serving_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ServingError)
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, QueueFull) else {}
+def error_response(path: str, error: ServingError) -> Response:
+    """What a client of this path hears."""
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, QueueFull | RateLimited) else {}
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
-    return _answer(request, error.status, error.type, error.message, error.param, headers)
+    return _answer(path, error.status, error.type, error.message, error.param, headers)
+
+
+async def _serving_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServingError)
+    return error_response(request.url.path, error)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
@@ -72,7 +77,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
         405: f"{request.method[:16]} is not allowed at {request.url.path[:128]}; see /docs",
     }.get(error.status_code, HTTPStatus(error.status_code).phrase)
     kind = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    return _answer(request, error.status_code, kind, message, None, dict(error.headers or {}))
+    return _answer(request.url.path, error.status_code, kind, message, None, dict(error.headers or {}))
 
 
 async def _client_disconnect(request: Request, error: Exception) -> Response:
@@ -80,6 +85,6 @@ async def _client_disconnect(request: Request, error: Exception) -> Response:
     return Response(status_code=499)
 
 
-def _answer(request: Request, status: int, kind: str, message: str, param: str | None, headers: dict[str, str] | None = None) -> Response:
-    status, body = shape_of(request.url.path)(status, kind, message, param)
+def _answer(path: str, status: int, kind: str, message: str, param: str | None, headers: dict[str, str]) -> Response:
+    status, body = shape_of(path)(status, kind, message, param)
     return JSONResponse(body, status, headers)

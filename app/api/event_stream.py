@@ -19,7 +19,7 @@ from app.errors import ServingError
 
 logger = logging.getLogger("axon.errors")
 
-HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
 PING = b": ping\n\n"
 
 

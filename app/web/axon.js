@@ -1,6 +1,7 @@
 // The demo page: the served models, a panel for the chosen one's task, and its card. One file in tasks/ a task.
 import { ask, element } from "./dom.js";
 import { showCard } from "./card.js";
+import { keyForm } from "./key.js";
 
 const panel = document.getElementById("panel");
 
@@ -27,4 +28,8 @@ async function open(summary, models) {
   document.body.dataset.model = model.id; // what is shown is complete
 }
 
-start().catch((error) => panel.replaceChildren(element("p", { class: "error" }, error.message)));
+const begin = () => start().catch((error) => {
+  const problem = element("p", { class: "error" }, error.message);
+  panel.replaceChildren(problem, ...(error.status === 401 ? [keyForm(begin)] : []));
+});
+begin();

@@ -12,16 +12,23 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+/** fetch, with the API key that this tab was given, if the server wants one. */
+export function send(url, options = {}) {
+  const key = sessionStorage.getItem("api-key");
+  return fetch(url, key ? { ...options, headers: { ...options.headers, "X-API-Key": key } } : options);
+}
+
 /** The JSON of an answer; an error answer is thrown in the server's own words. */
 export async function ask(url, options) {
-  const response = await fetch(url, options);
+  const response = await send(url, options);
   if (!response.ok) throw await problem(response);
   return response.json();
 }
 
 export async function problem(response) {
   const body = await response.json().catch(() => null);
-  return new Error(body?.error?.message ?? `the server answered ${response.status}`);
+  const error = new Error(body?.error?.message ?? `the server answered ${response.status}`);
+  return Object.assign(error, { status: response.status });
 }
 
 export const sendJson = (body, signal) => ({

@@ -63,6 +63,10 @@ class Browser:
         """Keys while the element has the focus; arrows and the like are WebDriver's code points, U+E000 and above."""
         self._command("POST", f"element/{self.find(selector)}/value", text=keys)
 
+    def type(self, selector: str, text: str) -> None:
+        """As keys that are pressed: some pages listen to nothing else."""
+        self._command("POST", f"element/{self.find(selector)}/value", text=text)
+
     def text(self, selector: str) -> str:
         return str(self._command("GET", f"element/{self.find(selector)}/text"))
 

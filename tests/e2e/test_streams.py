@@ -58,7 +58,7 @@ def test_the_bytes_of_a_stream(server: RunningServer) -> None:
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"content-type: text/event-stream; charset=utf-8" in head
-    assert b"cache-control: no-cache" in head
+    assert b"cache-control: no-store" in head
     assert b"x-request-id: " in head
     chunks = chunks_of(unchunked(body).decode())
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == most_likely_text("Happy", 2000)

@@ -1,4 +1,4 @@
-import { element, problem, shown } from "../dom.js";
+import { element, problem, send, shown } from "../dom.js";
 import { drawn, dropZone } from "../picture.js";
 
 export function show(place, model) {
@@ -47,7 +47,7 @@ export function show(place, model) {
 /** The picture and what became of it, one over the other, and what the server says of it. */
 async function asked(id, options, image, signal) {
   const headers = { "Content-Type": image.type, Accept: "image/png" };
-  const response = await fetch(`/v1/image-to-image/${id}?${options}`, { method: "POST", headers, body: image, signal });
+  const response = await send(`/v1/image-to-image/${id}?${options}`, { method: "POST", headers, body: image, signal });
   if (!response.ok) throw await problem(response);
   const url = URL.createObjectURL(await response.blob());
   const [total] = response.headers.get("Server-Timing").match(/[0-9.]+$/);

@@ -1,4 +1,4 @@
-import { element, problem, sendJson, shown } from "../dom.js";
+import { element, problem, send, sendJson, shown } from "../dom.js";
 
 export function show(place, model) {
   const prompt = element("textarea", { "aria-label": "Prompt" }, "\n");
@@ -35,7 +35,7 @@ function number(name, attributes) {
 /** Server-sent events to text, as they come; stopping is not an error. */
 async function write(place, body, signal) {
   try {
-    for await (const event of events(await fetch("/v1/completions", sendJson(body, signal)))) {
+    for await (const event of events(await send("/v1/completions", sendJson(body, signal)))) {
       if (event.error) throw new Error(event.error.message);
       place.append(event.choices[0]?.text ?? "");
     }

@@ -1,0 +1,76 @@
+"""The server's log, on standard error: one line an event, as text or as a JSON object. Whatever is logged here comes out so."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Literal
+
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")  # of the request that is being answered
+FIELDS = "fields"  # the attribute of a record that has more to say than a sentence
+
+logger = logging.getLogger("axon")
+
+
+class TextFormatter(logging.Formatter):
+    """For people. What a client sent stands in quotes, its line ends escaped: it cannot forge a line."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s%(details)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, Any] = getattr(record, FIELDS, {})
+        record.details = "".join(f" {name}={value!r}" if isinstance(value, str) else f" {name}={value}" for name, value in fields.items())
+        return super().format(record)
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
+        return _time(record)
+
+
+class JsonFormatter(logging.Formatter):
+    """For machines: an exception is a field, its traceback one string."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"time": _time(record), "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        if request_id := REQUEST_ID.get():
+            line["request_id"] = request_id
+        line |= getattr(record, FIELDS, {})
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+
+
+def configure_logging(log_format: Literal["text", "json"]) -> None:
+    """Everything to standard error in one form: ours, uvicorn's, the libraries' warnings, and what nobody caught."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    for name in ("axon", "uvicorn"):
+        logging.getLogger(name).setLevel(logging.INFO)
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # a malformed form is its sender's matter
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_uncaught_of_thread
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    logger.critical("the server ends: nobody caught %s", kind.__name__, exc_info=(kind, error, traceback))
+
+
+def _log_uncaught_of_thread(arguments: threading.ExceptHookArgs) -> None:
+    error = arguments.exc_value
+    if error is not None:
+        logger.critical("a thread ends: nobody caught %s", type(error).__name__, exc_info=error)
