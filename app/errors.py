@@ -14,6 +14,7 @@ ServingError 500
 |- QueueFull 429              with an honest Retry-After
 |- RateLimited 429            the same, of one client
 |- ModelNotReady 503          loading or draining
+|- RunStuck 503               a run that took too long was given up
 `- DeadlineExceeded 504
 
 ModelRejected stands apart: a model folder that cannot be served. It is met at load, never by a client.
@@ -113,6 +114,14 @@ class RateLimited(ServingError):
 class ModelNotReady(ServingError):
     status = 503
     type = "model_not_ready"
+
+
+class RunStuck(ServingError):
+    status = 503
+    type = "run_stuck"
+
+    def __init__(self, after_s: float) -> None:
+        super().__init__(f"a run took longer than {after_s:g} s and was given up")
 
 
 class DeadlineExceeded(ServingError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from app.runtime.cores import available_cores
 from app.runtime.metrics import ServingMetrics
 from app.runtime.options import GenerationOptions, Limits, RuntimeOptions
 from app.runtime.repository import ModelRepository
+from app.runtime.run_threads import RunThreads
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def create_app(settings: Settings, traces: TracerProvider | None = None) -> Fast
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         serving_metrics = ServingMetrics()
         cores = settings.cores or available_cores()
-        with ThreadPoolExecutor(cores, thread_name_prefix="axon-run") as executor:
+        with RunThreads(cores, settings.stuck_run_timeout_ms / 1000) as executor:
             repository = make_repository(settings, executor, cores, serving_metrics)
             loading = asyncio.create_task(asyncio.to_thread(repository.load_all))
             admin_digest = settings.admin_digest()
@@ -102,7 +103,7 @@ def guard(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(SecurityHeaders)
 
 
-def make_repository(settings: Settings, executor: ThreadPoolExecutor, cores: int, serving_metrics: ServingMetrics) -> ModelRepository:
+def make_repository(settings: Settings, executor: Executor, cores: int, serving_metrics: ServingMetrics) -> ModelRepository:
     """One budget of cores for all models: on a CPU as many single-threaded runs at once, on a GPU one run at a time.
 
     A model that generates has one run at a time, over all cores.
@@ -113,6 +114,8 @@ def make_repository(settings: Settings, executor: ThreadPoolExecutor, cores: int
         cores=cores,
         instances=cores if settings.provider == "cpu" else 1,
         max_queue_size=settings.max_queue_size,
+        max_queue_bytes=settings.max_queue_bytes,
+        stuck_run_timeout_s=settings.stuck_run_timeout_ms / 1000,
         limits=Limits(settings.max_image_pixels, settings.max_text_chars, settings.max_texts),
         generation=GenerationOptions(
             max_live_sequences=settings.max_live_sequences,

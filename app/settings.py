@@ -85,7 +85,9 @@ class Settings(BaseSettings):
     strict_readiness: bool = Field(default=True, description="ready only when no model was refused, as Triton does")
     cores: int | None = Field(default=None, ge=1, description="processors to use; by default those of the cpuset and the quota")
     max_queue_size: int = Field(default=1024, ge=1, description="rows that may wait, a model; beyond, 429")
+    max_queue_bytes: int = Field(default=256 * 1024 * 1024, ge=1, description="bytes that waiting requests may hold, a model; beyond, 429")
     request_timeout_ms: int = Field(default=30_000, ge=1, description="deadline of a request that names none")
+    stuck_run_timeout_ms: int = Field(default=60_000, ge=10, description="a run that takes longer is given up, and the server is not ready")
     drain_timeout_ms: int = Field(default=20_000, ge=0, description="time for accepted requests to finish at shutdown")
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1, description="largest request body")  # a 36-megapixel JPEG fits
     max_image_pixels: int = Field(default=40_000_000, ge=1, description="largest picture, in pixels")

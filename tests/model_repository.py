@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +106,8 @@ def write_word_model(root: Path, name: str = "words", version: str = "1", *, lea
     return write(folder, fields | changes)
 
 
-def write_tokenizer(path: Path) -> None:
-    tokenizer = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unk>"))
+def write_tokenizer(path: Path, words: Iterable[str] = WORDS) -> None:
+    tokenizer = Tokenizer(WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.normalizer = Lowercase()
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.save(str(path))

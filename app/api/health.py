@@ -17,7 +17,7 @@ router = APIRouter(prefix="/health", tags=["health"])
 class ModelState(BaseModel):
     name: str
     version: str
-    state: Literal["loading", "ready", "refused"]
+    state: Literal["loading", "ready", "refused", "stuck"]
     reason: str | None = None
 
 

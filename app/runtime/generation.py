@@ -19,10 +19,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Literal, Protocol
 
-from app.errors import DeadlineExceeded, InputTooLarge, ModelNotReady, QueueFull
-from app.runtime.batcher import MAX_RETRY_AFTER_S, SMOOTHING
+from app.errors import DeadlineExceeded, InputTooLarge, ModelNotReady, QueueFull, RunStuck
+from app.runtime.batcher import MAX_QUEUE_BYTES, MAX_RETRY_AFTER_S, SMOOTHING
 from app.runtime.metrics import ModelMetrics
-from app.runtime.slots import GenerationRequest, Progress, Slots, Tokens
+from app.runtime.session import RunStopped
+from app.runtime.slots import GenerationRequest, Progress, Row, Slots, Tokens
 
 logger = logging.getLogger("axon.generation")
 
@@ -52,16 +53,21 @@ class TokenSink(Protocol):
 
 
 class LiveSequence:
-    """A text on its way through the batcher. `cancel` frees its place after the step that runs."""
+    """A text on its way through the batcher. `cancel` frees its place after the step that runs, or in its midst."""
 
-    def __init__(self, request: GenerationRequest, sink: TokenSink, slots: Slots, deadline: float | None) -> None:
-        self.row = slots.row(request)
-        self.left = request.max_tokens
+    def __init__(self, row: Row, sink: TokenSink, deadline: float | None, on_leave: Callable[[], None]) -> None:
+        self.row = row
+        self.left = row.request.max_tokens
         self.done = False
         self.submitted_at = time.monotonic()
-        self._slots = slots
         self._sink = sink
         self._deadline = deadline
+        self._on_leave = on_leave
+        self._expiry = None if deadline is None else asyncio.get_running_loop().call_later(deadline - self.submitted_at, self._expire)
+
+    @property
+    def nbytes(self) -> int:
+        return self.row.request.input_ids.nbytes + self.row.state.nbytes
 
     @property
     def tokens_left(self) -> int:
@@ -69,12 +75,12 @@ class LiveSequence:
 
     def cancel(self) -> None:
         if not self.done:
-            self.done = True
-            self._slots.interrupt()
+            self._finish()
+            self._on_leave()
 
     def fail(self, error: Exception) -> None:
         if not self.done:
-            self.done = True
+            self._finish()
             self._sink.fail(error)
 
     def check_deadline(self, now: float) -> None:
@@ -96,22 +102,49 @@ class LiveSequence:
         return count
 
     def _end(self, reason: FinishReason) -> None:
-        self.done = True
+        self._finish()
         self._sink.end(reason)
+
+    def _expire(self) -> None:
+        """The deadline, in the midst of a run."""
+        self.fail(DeadlineExceeded())
+        self._on_leave()
+
+    def _finish(self) -> None:
+        self.done = True
+        if self._expiry is not None:
+            self._expiry.cancel()
 
 
 class ContinuousBatcher:
-    """Runs the sequences of one model: so many at once as there are slots, `max_waiting` more in a queue, beyond QueueFull."""
+    """Runs the sequences of one model: so many at once as there are slots, `max_waiting` more in a queue, beyond QueueFull.
 
-    def __init__(self, name: str, slots: Slots, executor: Executor, metrics: ModelMetrics, *, max_waiting: int) -> None:
+    All of them hold at most `max_bytes`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        slots: Slots,
+        executor: Executor,
+        metrics: ModelMetrics,
+        *,
+        max_waiting: int,
+        max_bytes: int = MAX_QUEUE_BYTES,
+        observe: Callable[[Exception | None], None] = lambda error: None,
+    ) -> None:
+        """`observe` hears of each run: None, or why it failed."""
         self.name = name
         self.slots = slots
         self._executor = executor
         self._metrics = metrics
         self._max_waiting = max_waiting
+        self._max_bytes = max_bytes
+        self._observe = observe
         self._waiting: deque[LiveSequence] = deque()
         self._reading: list[LiveSequence] = []  # admitted, the prompt not read to its end
         self._stepping: list[LiveSequence] = []  # in the order of slots.live
+        self._running: list[LiveSequence] = []  # in the run that goes on
         self._read_last = False
         self._serving: asyncio.Task[None] | None = None
         self._accepting = True
@@ -127,8 +160,8 @@ class ContinuousBatcher:
 
         Raises QueueFull, ModelNotReady, and InputTooLarge for more texts than an idle model would take.
         """
-        self._check_room(len(work))
-        sequences = [LiveSequence(request, sink, self.slots, deadline) for request, sink in work]
+        sequences = [LiveSequence(self.slots.row(request), sink, deadline, self._interrupt) for request, sink in work]
+        self._check_room(len(work), sum(sequence.nbytes for sequence in sequences))
         self._waiting += sequences
         self.slots.interrupt()
         if self._serving is None or self._serving.done():
@@ -146,16 +179,25 @@ class ContinuousBatcher:
         await asyncio.wait([self._serving], timeout=grace_s)
         for sequence in self._all():
             sequence.fail(ModelNotReady(f"{self.name!r} shut down before the text was complete"))
-        self.slots.interrupt()
+        self._interrupt()
         await asyncio.wait([self._serving])
 
-    def _check_room(self, count: int) -> None:
+    def _interrupt(self) -> None:
+        """Somebody left: the burst ends early, and at once if nobody is left in it."""
+        self.slots.interrupt()
+        if self._running and all(sequence.done for sequence in self._running):
+            self.slots.stop()
+
+    def _check_room(self, count: int, nbytes: int) -> None:
         if not self._accepting:
             raise ModelNotReady(f"{self.name!r} is shutting down; send the request to another instance")
         room = self.slots.capacity + self._max_waiting
         if count > room:
             raise InputTooLarge(f"the request wants {count:,} texts at once, {self.name!r} takes {room:,}")
-        if count > room - sum(not sequence.done for sequence in self._all()):
+        if nbytes > self._max_bytes:
+            raise InputTooLarge(f"the request holds {nbytes:,} bytes, the queue of {self.name!r} takes {self._max_bytes:,}")
+        accepted = [sequence for sequence in self._all() if not sequence.done]
+        if len(accepted) + count > room or sum(sequence.nbytes for sequence in accepted) + nbytes > self._max_bytes:
             raise QueueFull(self.name, self.retry_after_s())
 
     def _all(self) -> list[LiveSequence]:
@@ -166,12 +208,22 @@ class ContinuousBatcher:
         while self._tidy():
             try:
                 await self._advance()
+            except RunStopped:
+                pass  # all who waited for it left: the next tidying frees their places
             except Exception as error:
-                logger.exception("%s failed to generate", self.name)
-                for sequence in [*self._stepping, *self._reading]:
-                    sequence.fail(error)
-                self._stepping = []
-                self.slots.clear()
+                self._give_up_run(error)
+                self._observe(error)
+            else:
+                self._observe(None)
+
+    def _give_up_run(self, error: Exception) -> None:
+        """Fail what lives. A run that is stuck may still write into its rows, so the next ones get others."""
+        logger.error("%s failed to generate", self.name, exc_info=None if isinstance(error, RunStuck) else error)
+        for sequence in [*self._stepping, *self._reading]:
+            sequence.fail(error)
+        self._stepping = []
+        self.slots.stop()
+        self.slots = self.slots.renewed()
 
     def _tidy(self) -> bool:
         """Drop what nobody waits for, admit what waits. False when there is nothing to run."""
@@ -212,7 +264,11 @@ class ContinuousBatcher:
     async def _run(self, sequences: list[LiveSequence], run: Callable[[], list[Progress]]) -> None:
         self.slots.resume()
         started, work = time.monotonic(), sum(sequence.tokens_left for sequence in sequences)
-        progress = await asyncio.get_running_loop().run_in_executor(self._executor, run)
+        self._running = sequences
+        try:
+            progress = await asyncio.get_running_loop().run_in_executor(self._executor, run)
+        finally:
+            self._running = []
         self._deliver(sequences, progress)
         run_s, done = time.monotonic() - started, work - sum(sequence.tokens_left for sequence in sequences)
         self._token_s += SMOOTHING * (run_s / max(1, done) - self._token_s)

@@ -18,8 +18,9 @@ from app.runtime.generation import ContinuousBatcher, TokenSink
 from app.runtime.golden import replay_golden
 from app.runtime.metrics import ServingMetrics
 from app.runtime.options import RuntimeOptions
-from app.runtime.pipeline import Pipeline, Tensors, stack_rows
-from app.runtime.session import Session
+from app.runtime.pipeline import Pipeline, Tensors, nbytes_of, stack_rows
+from app.runtime.run_health import RunHealth
+from app.runtime.session import Session, Stopper
 from app.runtime.slots import GenerationRequest, Slots
 
 logger = logging.getLogger("axon.generation")
@@ -47,8 +48,9 @@ class GenerativeModel:
         self._metrics = metrics.of(manifest.name, manifest.version)
         self._metrics.provider(session.requested_provider, session.actual_provider)
         limits, (state_shape, vocabulary) = options.generation, recurrent_shapes(manifest.graphs["model"])
-        self.slots = Slots(session, limits.max_live_sequences, state_shape, vocabulary, limits.prefill_chunk_tokens)
+        slots = Slots(session, limits.max_live_sequences, state_shape, vocabulary, limits.prefill_chunk_tokens)
         self._executor = executor
+        self.health = RunHealth(self.name, self._replay_golden, executor, self._metrics.stuck_runs.inc, options.stuck_run_timeout_s)
         self._runs = DynamicBatcher(
             manifest.name,
             self._run_one,
@@ -56,9 +58,20 @@ class GenerativeModel:
             instances=1,
             max_batch_size=1,
             max_queue_size=options.max_queue_size,
+            max_queue_bytes=options.max_queue_bytes,
+            nbytes_of=nbytes_of,
             observe=self._observe_run,
+            observe_failure=self.health.failed,
         )
-        self.batcher = ContinuousBatcher(manifest.name, self.slots, executor, self._metrics, max_waiting=limits.max_waiting_sequences)
+        self.batcher = ContinuousBatcher(
+            manifest.name,
+            slots,
+            executor,
+            self._metrics,
+            max_waiting=limits.max_waiting_sequences,
+            max_bytes=options.max_queue_bytes,
+            observe=self._observe_burst,
+        )
 
     @property
     def name(self) -> str:
@@ -83,17 +96,18 @@ class GenerativeModel:
     async def infer(self, inputs: Tensors, deadline: float | None = None) -> Tensors:
         """One run of the graph, beside the texts that are being written; such runs wait for each other."""
         started = time.monotonic()
-        with self._metrics.counted():
-            self._runs.check_room()
+        with self._metrics.counted(), self._runs.room(1, nbytes_of(inputs)) as room:
             rows = await until(deadline, asyncio.get_running_loop().run_in_executor(self._executor, self.pipeline.rows, inputs))
-            outputs = await self._runs.submit(list(rows), deadline)
+            outputs = await self._runs.submit(list(rows), deadline, room)
         self._metrics.request_s.observe(time.monotonic() - started)
         return outputs[0] if outputs else stack_rows([], self.manifest.graphs["model"].outputs)
 
     def warm_up(self) -> None:
-        replay_golden(self.manifest, self.directory, self.pipeline, self.session)
-        if not self.slots.make_independent():
-            logger.warning("%s: a row's bits depend on the batch here, so every run has all %d rows", self.name, self.slots.capacity)
+        self._replay_golden()
+        if not self.batcher.slots.make_independent():
+            logger.warning(
+                "%s: a row's bits depend on the batch here, so every run has all %d rows", self.name, self.batcher.slots.capacity
+            )
 
     def stop_accepting(self) -> None:
         self.batcher.stop_accepting()
@@ -102,10 +116,20 @@ class GenerativeModel:
     async def drain(self, grace_s: float) -> None:
         await asyncio.gather(self.batcher.drain(grace_s), self._runs.drain(grace_s))
 
-    def _run_one(self, runs: list[Tensors]) -> list[Tensors]:
-        return [self.session.run(tensors) for tensors in runs]
+    def _replay_golden(self) -> None:
+        replay_golden(self.manifest, self.directory, self.pipeline, self.session)
+
+    def _run_one(self, runs: list[Tensors], stopper: Stopper) -> list[Tensors]:
+        return [self.session.run(tensors, stopper) for tensors in runs]
+
+    def _observe_burst(self, error: Exception | None) -> None:
+        if error is None:
+            self.health.succeeded()
+        else:
+            self.health.failed(error)
 
     def _observe_run(self, timing: BatchTiming) -> None:
+        self.health.succeeded()
         self._metrics.batch(timing.size, timing.oldest_wait_s, timing.run_s)
 
 

@@ -38,6 +38,7 @@ class ServingMetrics:
         self.tokens = Counter("axon_tokens_generated", "Tokens generated", model, registry=self.registry)
         self.live_sequences = Gauge("axon_live_sequences", "Sequences that hold a slot", model, registry=self.registry)
         self.waiting_sequences = Gauge("axon_waiting_sequences", "Sequences that wait for a slot", model, registry=self.registry)
+        self.stuck_runs = Counter("axon_stuck_runs", "Runs that took too long and were given up", model, registry=self.registry)
         self.model_ready = Gauge("axon_model_ready", "1 when the model is warm", model, registry=self.registry)
         self.provider = Gauge(
             "axon_execution_provider_info", "Provider asked for and given", (*model, "requested", "actual"), registry=self.registry
@@ -60,6 +61,7 @@ class ModelMetrics:
         self.request_s = metrics.request_s.labels(*labels)
         self.first_token_s = metrics.first_token_s.labels(*labels)
         self.tokens = metrics.tokens.labels(*labels)
+        self.stuck_runs = metrics.stuck_runs.labels(*labels)
         self.live_sequences = metrics.live_sequences.labels(*labels)
         self.waiting_sequences = metrics.waiting_sequences.labels(*labels)
         self._rows = metrics.rows.labels(*labels)

@@ -36,6 +36,8 @@ class RuntimeOptions:
     strict_provider: bool
     cores: int
     instances: int  # runs of one model at once; on a CPU one single-threaded run a core
-    max_queue_size: int
+    max_queue_size: int  # rows that may wait, a model
+    max_queue_bytes: int  # that they, and what they are made of, may hold
+    stuck_run_timeout_s: float
     limits: Limits = field(default_factory=Limits)
     generation: GenerationOptions = field(default_factory=GenerationOptions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from app.contract.manifest import ModelManifest, TensorSpec
 from app.runtime.metrics import ServingMetrics
 from app.runtime.options import Limits, RuntimeOptions
+from app.runtime.run_health import RunHealth
 from app.runtime.session import Session
 
 Tensors = dict[str, NDArray[Any]]
@@ -23,8 +25,10 @@ class Servable(Protocol):
 
     wide_runs: ClassVar[bool]  # one run at a time over all cores; else as many single-threaded runs at once as there are cores
     manifest: ModelManifest
+    directory: Path
     session: Session
     pipeline: Pipeline
+    health: RunHealth
 
     def __init__(
         self,
@@ -64,7 +68,7 @@ class Pipeline(Protocol):
     """The procedure around a graph. Built once a model; its methods are called from several threads.
 
     An item is what a client sends (image bytes, a text). A row is one entry of a batch: an item may need several
-    (eight views of a picture, a text and its occlusions).
+    (eight views of a picture, a text and its occlusions). A row knows the bytes that it holds in memory, its `nbytes`.
     """
 
     task: ClassVar[str]
@@ -107,6 +111,11 @@ class Pipeline(Protocol):
     def default_options(self) -> Any:
         """Options of a request that names none."""
         ...
+
+
+def nbytes_of(tensors: Tensors) -> int:
+    """What the tensors hold in memory."""
+    return sum(tensor.nbytes if tensor.dtype != np.object_ else sum(map(sys.getsizeof, tensor.flat)) for tensor in tensors.values())
 
 
 def split_rows(tensors: Tensors, count: int) -> list[dict[str, NDArray[Any]]]:

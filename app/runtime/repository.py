@@ -23,7 +23,7 @@ from app.runtime.signature import check_signature
 
 logger = logging.getLogger("axon.models")
 
-State = Literal["loading", "ready", "refused"]
+State = Literal["loading", "ready", "refused", "stuck"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,13 @@ class ModelRepository:
         return [self._models[name] for name in sorted(self._models) if task in (None, self._models[name].manifest.task)]
 
     def statuses(self) -> list[ModelStatus]:
-        return sorted(self._statuses.values(), key=lambda status: status.name)
+        """By name. A model that is served and whose runs do not come back is stuck."""
+        return [self._status_now(self._statuses[name]) for name in sorted(self._statuses)]
+
+    def _status_now(self, status: ModelStatus) -> ModelStatus:
+        model = self._models.get(status.name)
+        problem = None if model is None else model.health.problem
+        return status if problem is None else ModelStatus(status.name, status.version, "stuck", problem)
 
     async def drain(self, grace_s: float) -> None:
         """Refuse new work everywhere at once, then let what was accepted finish."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -12,15 +13,16 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from app.contract.manifest import ModelManifest
-from app.errors import DeadlineExceeded
-from app.runtime.batcher import BatchTiming, DynamicBatcher, until
+from app.errors import RunStuck
+from app.runtime.batcher import BatchTiming, DynamicBatcher, Room, until
 from app.runtime.golden import replay_golden
 from app.runtime.metrics import ServingMetrics
 from app.runtime.options import RuntimeOptions
-from app.runtime.pipeline import Pipeline, Tensors, split_rows, stack_rows
-from app.runtime.session import Session
+from app.runtime.pipeline import Pipeline, Tensors, nbytes_of, split_rows, stack_rows
+from app.runtime.run_health import RunHealth
+from app.runtime.session import RunStopped, Session, Stopper
 
-Rows = TypeVar("Rows")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,9 @@ class ServedModel:
         self.pipeline = pipeline
         self.session = session
         self._executor = executor
-        self._preparing = 0  # items between the door and the queue
         self._metrics = metrics.of(manifest.name, manifest.version)
         self._metrics.provider(session.requested_provider, session.actual_provider)
+        self.health = RunHealth(self.name, self.warm_up, executor, self._metrics.stuck_runs.inc, options.stuck_run_timeout_s)
         self.batcher = DynamicBatcher(
             manifest.name,
             self._run_batch,
@@ -62,10 +64,13 @@ class ServedModel:
             max_batch_size=manifest.batching.max_batch_size,
             max_queue_delay_us=manifest.batching.max_queue_delay_us,
             max_queue_size=options.max_queue_size,
-            max_batch_pixels=manifest.max_batch_pixels,
+            max_queue_bytes=options.max_queue_bytes,
             bucket_of=pipeline.bucket,
+            nbytes_of=lambda row: row.nbytes,
             pixels_of=pipeline.pixels,
+            max_batch_pixels=manifest.max_batch_pixels,
             observe=self._observe_batch,
+            observe_failure=self.health.failed,
         )
 
     @property
@@ -79,10 +84,10 @@ class ServedModel:
         """
         options = self.pipeline.default_options() if options is None else options
         started = time.monotonic()
-        with self._metrics.counted():
-            rows = await self._prepare(len(items), partial(self._preprocess, items, options), deadline)
+        with self._metrics.counted(), self.batcher.room(len(items), sum(map(sys.getsizeof, items))) as room:
+            rows = await self._off_the_loop(partial(self._preprocess, items, options, room), deadline)
             prepared = time.monotonic()
-            outputs = await self.batcher.submit([row for group in rows for row in group], deadline)
+            outputs = await self.batcher.submit([row for group in rows for row in group], deadline, room)
             ran = time.monotonic()
             answers = await self._answer(partial(self._postprocess, rows, outputs, options), deadline)
         ended = time.monotonic()
@@ -92,10 +97,9 @@ class ServedModel:
     async def infer(self, inputs: Tensors, deadline: float | None = None) -> Tensors:
         """The graph's outputs for tensors: their rows wait in the same queue as those of `predict`, and may share its batches."""
         started = time.monotonic()
-        with self._metrics.counted():
-            count = len(next(iter(inputs.values())))
-            rows = await self._prepare(count, partial(self._take_apart, inputs, deadline), deadline)
-            outputs = await self.batcher.submit(rows, deadline)
+        with self._metrics.counted(), self.batcher.room(len(next(iter(inputs.values()))), nbytes_of(inputs)) as room:
+            rows = await self._off_the_loop(partial(self._take_apart, inputs, room), deadline)
+            outputs = await self.batcher.submit(rows, deadline, room)
             ran = time.monotonic()
             answer = stack_rows(outputs, self.manifest.graphs["model"].outputs)
         self._observe_request(started, ran, time.monotonic())
@@ -110,42 +114,42 @@ class ServedModel:
     async def drain(self, grace_s: float) -> None:
         await self.batcher.drain(grace_s)
 
-    async def _prepare(self, count: int, work: Callable[[], Rows], deadline: float | None) -> Rows:
-        """Make the rows of `count` items off the event loop, if the queue has room for what is being prepared as well."""
-        self.batcher.check_room(count, promised=self._preparing)
-        self._preparing += count
+    async def _off_the_loop(self, work: Callable[[], Made], deadline: float | None) -> Made:
         try:
             return await until(deadline, asyncio.get_running_loop().run_in_executor(self._executor, work))
-        finally:
-            self._preparing -= count
+        except RunStuck as error:
+            self.health.failed(error)
+            raise
 
-    def _preprocess(self, items: Sequence[Any], options: Any) -> list[list[Any]]:
+    async def _answer(self, work: Callable[[], list[Any]], deadline: float | None) -> list[Any]:
+        return await self._off_the_loop(work, deadline) if self.pipeline.postprocess_blocks else work()
+
+    def _preprocess(self, items: Sequence[Any], options: Any, room: Room) -> list[list[Any]]:
         started = time.monotonic()
         rows = []
         for item in items:
-            self.batcher.check_open()
+            self._check_wanted(room)
             rows.append(self.pipeline.preprocess(item, options))
         self._metrics.computed("preprocess", time.monotonic() - started)
         return rows
 
-    def _take_apart(self, inputs: Tensors, deadline: float | None) -> list[Any]:
+    def _take_apart(self, inputs: Tensors, room: Room) -> list[Any]:
         started = time.monotonic()
         rows = []
         for row in self.pipeline.rows(inputs):
-            self.batcher.check_open()
-            if deadline is not None and time.monotonic() >= deadline:
-                raise DeadlineExceeded
+            self._check_wanted(room)
             rows.append(row)
         self._metrics.computed("preprocess", time.monotonic() - started)
         return rows
 
-    async def _answer(self, work: Callable[[], list[Any]], deadline: float | None) -> list[Any]:
-        if not self.pipeline.postprocess_blocks:
-            return work()
-        return await until(deadline, asyncio.get_running_loop().run_in_executor(self._executor, work))
+    def _check_wanted(self, room: Room) -> None:
+        """Work that nobody waits for, or that will not run, is not gone on with."""
+        self.batcher.check_open()
+        if not room.wanted:
+            raise RunStopped
 
-    def _run_batch(self, rows: list[Any]) -> list[Any]:
-        return split_rows(self.session.run(self.pipeline.collate(rows)), len(rows))
+    def _run_batch(self, rows: list[Any], stopper: Stopper) -> list[Any]:
+        return split_rows(self.session.run(self.pipeline.collate(rows), stopper), len(rows))
 
     def _postprocess(self, rows: list[list[Any]], outputs: list[Any], options: Any) -> list[Any]:
         answers, start = [], 0
@@ -155,6 +159,7 @@ class ServedModel:
         return answers
 
     def _observe_batch(self, timing: BatchTiming) -> None:
+        self.health.succeeded()
         self._metrics.batch(timing.size, timing.oldest_wait_s, timing.run_s)
 
     def _observe_request(self, started: float, ran: float, ended: float) -> None:

@@ -23,6 +23,8 @@ ort.disable_telemetry_events()
 Tensors = dict[str, NDArray[Any]]
 Signature = dict[str, tuple[str, tuple[int, ...]]]  # name -> (datatype, shape); -1 stands for an axis of any length
 
+FATAL = 4  # of ONNX Runtime's severities
+
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
 _DATATYPES = {
@@ -41,13 +43,34 @@ _DATATYPES = {
 }
 
 
+class RunStopped(Exception):
+    """A run ended because it was told to: nobody waits for it any more."""
+
+
+class Stopper:
+    """Ends a run from another thread, behind the node that it is at. Whatever else is run with it does not begin."""
+
+    def __init__(self) -> None:
+        self.options = ort.RunOptions()
+        self.options.log_severity_level = FATAL  # a run that is stopped is no error
+
+    def stop(self) -> None:
+        self.options.terminate = True
+
+    @property
+    def stopped(self) -> bool:
+        return bool(self.options.terminate)
+
+
 class Session(Protocol):
     """What a batch runs on. Safe to call from several threads at once."""
 
     requested_provider: str
     actual_provider: str
 
-    def run(self, tensors: Mapping[str, NDArray[Any]]) -> Tensors: ...
+    def run(self, tensors: Mapping[str, NDArray[Any]], stopper: Stopper | None = None) -> Tensors:
+        """One forward pass. Raises RunStopped."""
+        ...
 
 
 class OrtSession:
@@ -80,9 +103,15 @@ class OrtSession:
             )
         self._output_names = [output.name for output in self._session.get_outputs()]
 
-    def run(self, tensors: Mapping[str, NDArray[Any]]) -> Tensors:
-        """One forward pass. Releases the interpreter lock while the graph runs."""
-        values: Sequence[Any] = self._session.run(self._output_names, dict(tensors))
+    def run(self, tensors: Mapping[str, NDArray[Any]], stopper: Stopper | None = None) -> Tensors:
+        """One forward pass. Releases the interpreter lock while the graph runs. Raises RunStopped."""
+        options = None if stopper is None else stopper.options
+        try:
+            values: Sequence[Any] = self._session.run(self._output_names, dict(tensors), options)
+        except Exception:  # ONNX Runtime's word for a run that was stopped is that of any failure
+            if stopper is not None and stopper.stopped:
+                raise RunStopped from None
+            raise
         return dict(zip(self._output_names, (np.asarray(value) for value in values), strict=True))
 
     def signature(self) -> tuple[Signature, Signature]:

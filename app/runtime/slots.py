@@ -4,7 +4,7 @@ Letters: B live sequences, T tokens of a prompt's chunk, K steps of a burst, V t
 
 Rows 0 to B - 1 of the preallocated arrays are taken, so a step's inputs are views, without a gather. A sequence that
 ends gives its row to the last one. Everything here is called from one thread at a time, off the event loop, but for
-`interrupt`.
+`interrupt` and `stop`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from app.contract.sampling import Sampler, SamplingOptions, TokenLogprobs, token_logprobs
 from app.contract.text import pad
-from app.runtime.session import Session, Tensors
+from app.runtime.session import Session, Stopper, Tensors
 
 Ids = NDArray[np.int64]
 PROBE_LENGTHS = ((1,), (2, 4, 1, 3))  # of a step's rows, and of prompts that are read together, over and over
@@ -72,6 +72,8 @@ class Slots:
         self.capacity = capacity
         self.live: list[Row] = []
         self._session = session
+        self._stopper = Stopper()
+        self._state_shape = state_shape
         self._vocabulary = vocabulary
         self._chunk_tokens = chunk_tokens
         self._sampler = Sampler(capacity, vocabulary)
@@ -127,8 +129,19 @@ class Slots:
         """End a burst after the step that runs: something waits. May be called from the event loop."""
         self._interrupted = True
 
+    def stop(self) -> None:
+        """End even the step that runs: nobody waits for any of its sequences. RunStopped is raised where it runs."""
+        self._stopper.stop()
+
     def resume(self) -> None:
         self._interrupted = False
+        self._stopper = Stopper()
+
+    def renewed(self) -> Slots:
+        """As many, all of them free, that share nothing with these: in these a run may still go on that was given up."""
+        slots = Slots(self._session, self.capacity, self._state_shape, self._vocabulary, self._chunk_tokens)
+        slots._same_shape = self._same_shape
+        return slots
 
     def remove(self, row: Row) -> None:
         """Free the row of a live sequence: the last one moves there."""
@@ -172,7 +185,7 @@ class Slots:
             input_ids = np.pad(input_ids, ((0, missing), (0, most_tokens - tokens)))
             lengths = np.pad(lengths, (0, missing), constant_values=1)
             state = np.concatenate([state, np.zeros((missing, *state.shape[1:]), dtype=np.float32)])
-        outputs = self._session.run({"input_ids": input_ids, "lengths": lengths, "state": state})
+        outputs = self._session.run({"input_ids": input_ids, "lengths": lengths, "state": state}, self._stopper)
         if not self._same_shape:
             return outputs
         return {"logits": outputs["logits"][:rows, :tokens], "next_state": outputs["next_state"][:rows]}

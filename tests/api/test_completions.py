@@ -390,7 +390,7 @@ def test_a_run_that_fails_is_a_500_or_an_event_and_in_the_log(
 ) -> None:
     with serve(character_models) as client:
         repository = client.app_state["repository"]
-        monkeypatch.setattr(repository.get("sums").session, "run", lambda tensors: 1 / 0)
+        monkeypatch.setattr(repository.get("sums").session, "run", lambda tensors, stopper=None: 1 / 0)
         fields = {"model": "sums", "prompt": "a"}
         assert_refused(client.post(URL, json=fields), 500, "internal_error", None, "request id")
         chunks = chunks_of(client.post(URL, json=fields | {"stream": True}).text)

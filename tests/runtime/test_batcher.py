@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 
 from app.errors import DeadlineExceeded, InputTooLarge, ModelNotReady, QueueFull
 from app.runtime.batcher import BatchTiming, DynamicBatcher
+from app.runtime.session import RunStopped, Stopper
 
 pytestmark = pytest.mark.anyio
 
@@ -22,6 +25,7 @@ class Runs:
 
     def __init__(self) -> None:
         self.batches: list[list[Any]] = []
+        self.stoppers: list[Stopper] = []
         self.gate = threading.Event()
         self.gate.set()
         self.pause_s = 0.0
@@ -29,9 +33,10 @@ class Runs:
         self._running = 0
         self._lock = threading.Lock()
 
-    def __call__(self, rows: list[Any]) -> list[Any]:
+    def __call__(self, rows: list[Any], stopper: Stopper) -> list[Any]:
         with self._lock:
             self.batches.append(list(rows))
+            self.stoppers.append(stopper)
             self._running += 1
             self.most_at_once = max(self.most_at_once, self._running)
         time.sleep(self.pause_s)
@@ -165,17 +170,20 @@ async def test_a_request_that_no_empty_queue_could_hold_is_too_large(runs: Runs,
 
 
 async def test_retry_after_is_the_depth_times_the_measured_pace(executor: ThreadPoolExecutor) -> None:
-    def slow(rows: list[Any]) -> list[Any]:
+    def slow(rows: list[Any], stopper: Stopper) -> list[Any]:
         time.sleep(0.05 * len(rows))
         return rows
 
-    batcher = DynamicBatcher("toy", slow, executor, instances=1, max_batch_size=1, max_queue_size=100)
+    batcher = DynamicBatcher("toy", slow, executor, instances=1, max_batch_size=1, max_queue_size=10**7)
     for _ in range(20):
         await batcher.submit([0])
     tasks = await submitted(batcher, list(range(90)))
     assert 3 <= batcher.retry_after_s() <= 7  # 89 rows of 0.05 s each are 4.5 s
-    assert 2 * batcher.retry_after_s() - 2 <= batcher.retry_after_s(promised=90) <= 2 * batcher.retry_after_s() + 2
-    assert batcher.retry_after_s(promised=10**9) == 120
+    alone = batcher.retry_after_s()
+    with batcher.room(90):  # what is being prepared comes first as well
+        assert 2 * alone - 2 <= batcher.retry_after_s() <= 2 * alone + 2
+    with batcher.room(10**6):
+        assert batcher.retry_after_s() == 120
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -219,7 +227,7 @@ async def test_an_error_reaches_exactly_the_callers_of_its_batch(runs: Runs, exe
 
 
 async def test_a_run_with_too_few_outputs_is_an_error_not_a_hang(executor: ThreadPoolExecutor) -> None:
-    batcher = DynamicBatcher("toy", lambda rows: rows[:-1], executor, instances=1, max_batch_size=4)
+    batcher = DynamicBatcher("toy", lambda rows, stopper: rows[:-1], executor, instances=1, max_batch_size=4)
     async with asyncio.timeout(5):
         with pytest.raises(RuntimeError, match="gave 1 outputs for 2 rows"):
             await batcher.submit([1, 2])
@@ -269,6 +277,130 @@ async def test_those_who_left_or_expired_make_room_in_a_full_queue(runs: Runs, e
     assert await asyncio.gather(first, other, late) == [[2], [6], [8]]
 
 
+async def test_a_run_that_all_its_callers_left_is_stopped(runs: Runs, executor: ThreadPoolExecutor) -> None:
+    batcher = make_batcher(runs, executor)
+    runs.gate.clear()
+    first, one, other = await submitted(batcher, [1], [2], [3])
+    runs.gate.set()
+    await first
+    runs.gate.clear()
+    await until_running(runs, 2)
+    one.cancel()
+    await asyncio.sleep(0)
+    assert not runs.stoppers[1].stopped  # the other still waits
+    other.cancel()
+    await asyncio.sleep(0)
+    assert [stopper.stopped for stopper in runs.stoppers] == [False, True]
+    runs.gate.set()
+
+
+async def test_a_run_whose_callers_are_all_out_of_time_is_stopped(runs: Runs, executor: ThreadPoolExecutor) -> None:
+    batcher = make_batcher(runs, executor)
+    runs.gate.clear()
+    with pytest.raises(DeadlineExceeded):
+        await batcher.submit([1], deadline=time.monotonic() + 0.05)
+    assert runs.stoppers[0].stopped
+    runs.gate.set()
+    assert await batcher.submit([2]) == [4]
+
+
+async def test_a_run_that_ends_because_it_was_stopped_is_nobodys_error(executor: ThreadPoolExecutor) -> None:
+    failures: list[Exception] = []
+
+    def until_stopped(rows: list[Any], stopper: Stopper) -> list[Any]:
+        while "endless" in rows and not stopper.stopped:
+            time.sleep(0.001)
+        if stopper.stopped:
+            raise RunStopped
+        return rows
+
+    batcher = DynamicBatcher("toy", until_stopped, executor, instances=1, max_batch_size=1, observe_failure=failures.append)
+    (leaver,) = await submitted(batcher, ["endless"])
+    await asyncio.sleep(0.01)
+    leaver.cancel()
+    async with asyncio.timeout(5):
+        assert await batcher.submit(["short"]) == ["short"]
+    assert [type(failure) for failure in failures] == [RunStopped]
+
+
+async def test_the_queue_is_bounded_in_bytes_too(runs: Runs, executor: ThreadPoolExecutor) -> None:
+    batcher = make_batcher(runs, executor, max_queue_bytes=100, nbytes_of=len)
+    runs.gate.clear()
+    tasks = await submitted(batcher, ["x" * 40], ["y" * 40])
+    assert batcher.held_bytes == 80  # what runs is in memory as well
+    with pytest.raises(QueueFull):
+        await batcher.submit(["z" * 21])
+    with pytest.raises(InputTooLarge, match="101 bytes"):
+        await batcher.submit(["z" * 101])
+    tasks += await submitted(batcher, ["z" * 20])
+    runs.gate.set()
+    await asyncio.gather(*tasks)
+    assert batcher.held_bytes == 0
+
+
+async def test_a_request_that_is_being_prepared_counts_with_its_body(runs: Runs, executor: ThreadPoolExecutor) -> None:
+    batcher = make_batcher(runs, executor, max_queue_size=3, max_queue_bytes=100, nbytes_of=len)
+    with batcher.room(1, 70) as room:
+        with pytest.raises(QueueFull), batcher.room(1, 31):
+            pass
+        with pytest.raises(QueueFull), batcher.room(3, 0):
+            pass
+        assert await batcher.submit(["x" * 30], room=room) == ["x" * 60]
+        with pytest.raises(InputTooLarge, match="takes 100"):
+            await batcher.submit(["x" * 40], room=room)
+        assert batcher.held_bytes == 100  # until it is answered: its body and its row are still there
+    assert batcher.held_bytes == 0
+
+
+async def test_an_item_that_made_many_rows_needs_room_for_all_of_them(runs: Runs, executor: ThreadPoolExecutor) -> None:
+    batcher = make_batcher(runs, executor, max_queue_size=4)
+    with batcher.room(1) as room, batcher.room(1):
+        with pytest.raises(QueueFull):
+            await batcher.submit([1, 2, 3, 4], room=room)
+        assert await batcher.submit([1, 2, 3], room=room) == [2, 4, 6]
+
+
+async def test_who_has_room_is_not_refused_by_those_who_come_later(runs: Runs, executor: ThreadPoolExecutor) -> None:
+    batcher = make_batcher(runs, executor, max_queue_size=1)
+    runs.gate.clear()
+    (running,) = await submitted(batcher, [1])
+    with batcher.room(1) as room:
+        with pytest.raises(QueueFull):
+            await batcher.submit([2])
+        (accepted,) = await submitted(batcher, [3], room=room)
+        runs.gate.set()
+        assert await asyncio.gather(running, accepted) == [[2], [6]]
+
+
+async def test_the_rows_of_a_caller_who_left_are_not_kept_in_memory(runs: Runs, executor: ThreadPoolExecutor) -> None:
+    class Row:
+        """Something that a weak reference can point to."""
+
+    batcher, row = make_batcher(runs, executor), Row()
+    runs.gate.clear()
+    (running,) = await submitted(batcher, [1])
+    (leaver,) = await submitted(batcher, [row])
+    kept = weakref.ref(row)
+    del row
+    leaver.cancel()
+    await asyncio.wait([leaver])
+    del leaver
+    gc.collect()
+    assert kept() is None
+    runs.gate.set()
+    assert await running == [2]
+
+
+async def test_a_drain_waits_for_what_is_still_being_prepared(runs: Runs, executor: ThreadPoolExecutor) -> None:
+    batcher = make_batcher(runs, executor)
+    with batcher.room(1) as room:
+        draining = asyncio.ensure_future(batcher.drain(10))
+        await asyncio.sleep(0.01)
+        assert not draining.done()
+        assert await batcher.submit([1], room=room) == [2]
+    await draining
+
+
 async def test_a_drain_finishes_what_was_accepted_and_refuses_what_is_new(runs: Runs, executor: ThreadPoolExecutor) -> None:
     batcher = make_batcher(runs, executor, max_queue_delay_us=60_000_000)
     runs.gate.clear()
@@ -288,10 +420,11 @@ async def test_a_drain_fails_what_is_left_after_its_grace(runs: Runs, executor: 
     running, queued = await submitted(batcher, [1], [2])
     await until_running(runs, 1)
     await batcher.drain(0.02)
-    with pytest.raises(ModelNotReady, match="shut down before the request could run"):
-        await queued
+    for request in (running, queued):
+        with pytest.raises(ModelNotReady, match="shut down before the request was answered"):
+            await request
+    assert [stopper.stopped for stopper in runs.stoppers] == [True]
     runs.gate.set()
-    assert await running == [2]  # what ran may still finish
     assert runs.batches == [[1]]
 
 

@@ -13,10 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from app.contract.sampling import SamplingOptions
-from app.errors import DeadlineExceeded, InputTooLarge, ModelNotReady, QueueFull
+from app.errors import DeadlineExceeded, InputTooLarge, ModelNotReady, QueueFull, RunStuck
 from app.runtime.generation import ContinuousBatcher
 from app.runtime.metrics import ServingMetrics
-from app.runtime.session import OrtSession, Tensors
+from app.runtime.run_threads import RunThreads
+from app.runtime.session import OrtSession, Stopper, Tensors
 from app.runtime.slots import GenerationRequest, Slots, Tokens
 from tests.character_models import ALPHABET, drawn_text, ids_of, most_likely_text, write_summing_model
 
@@ -61,6 +62,7 @@ class Gate:
         self._open.set()
         self.rows: list[int] = []
         self.steps: list[int] = []  # tokens of each row of a run
+        self.stoppers: list[Stopper] = []
         self.error: Exception | None = None
 
     def close(self) -> None:
@@ -69,13 +71,15 @@ class Gate:
     def open(self) -> None:
         self._open.set()
 
-    def run(self, tensors: Mapping[str, NDArray[Any]]) -> Tensors:
+    def run(self, tensors: Mapping[str, NDArray[Any]], stopper: Stopper | None = None) -> Tensors:
+        assert stopper is not None
+        self.stoppers.append(stopper)
         self._open.wait(20)
         self.rows.append(len(tensors["lengths"]))
         self.steps.append(tensors["input_ids"].shape[1])
         if self.error is not None:
             raise self.error
-        return self._session.run(tensors)
+        return self._session.run(tensors, stopper)
 
 
 Make = Callable[..., ContinuousBatcher]
@@ -292,6 +296,74 @@ async def test_a_run_that_fails_fails_its_texts_and_the_next_ones_are_written(
     await after.ended
     assert after.text == most_likely_text("A", 30)
     assert "out of memory" in caplog.text
+
+
+async def test_a_run_that_all_its_texts_left_is_stopped(make: Make, gate: Gate, metrics: ServingMetrics) -> None:
+    batcher, sinks = make(), [Sink(), Sink()]
+    gate.close()
+    sequences = batcher.submit([(greedy("A", ENDLESS), sink) for sink in sinks])
+    await until(lambda: len(gate.stoppers) == 1)
+    sequences[0].cancel()
+    assert not gate.stoppers[0].stopped
+    sequences[1].cancel()
+    assert gate.stoppers[0].stopped
+    gate.open()
+    await until(lambda: live(metrics) == 0)
+    after = Sink()
+    batcher.submit([(greedy("B", 3), after)])
+    await after.ended
+    assert after.text == most_likely_text("B", 3)
+
+
+async def test_a_deadline_does_not_wait_for_the_run_that_goes_on(make: Make, gate: Gate) -> None:
+    batcher, sink = make(), Sink()
+    gate.close()
+    batcher.submit([(greedy("A", 3), sink)], time.monotonic() + 0.05)
+    with pytest.raises(DeadlineExceeded):
+        await asyncio.wait_for(sink.ended, 5)
+    assert gate.stoppers[0].stopped
+    gate.open()
+
+
+async def test_after_a_stuck_run_the_next_texts_have_places_of_their_own(sums: OrtSession, metrics: ServingMetrics) -> None:
+    gate, seen = Gate(sums), []
+    with RunThreads(1, 0.2) as threads:
+        slots = Slots(gate, 4, (1,), len(ALPHABET), 8)
+        batcher = ContinuousBatcher("sums", slots, threads, metrics.of("sums", "1"), max_waiting=8, observe=seen.append)
+        talking, after = Sink(), Sink()
+        batcher.submit([(greedy("A", ENDLESS), talking)])
+        await talking.started.wait()
+        gate.close()
+        batcher.submit([(greedy("Happy", 40), after)])
+        with pytest.raises(RunStuck):
+            await asyncio.wait_for(talking.ended, 10)
+        gate.open()  # the run that was given up comes back, in the midst of the next ones
+        if isinstance(after.ended.exception() if after.ended.done() else None, RunStuck):  # it had joined the run that got stuck
+            after = Sink()
+            batcher.submit([(greedy("Happy", 40), after)])
+        await asyncio.wait_for(after.ended, 10)
+        assert after.text == most_likely_text("Happy", 40)
+        assert batcher.slots is not slots
+        assert {type(error) for error in seen} == {RunStuck, type(None)}
+
+
+async def test_what_the_texts_hold_is_bounded_in_bytes(gate: Gate, metrics: ServingMetrics) -> None:
+    with ThreadPoolExecutor(1) as executor:
+        slots = Slots(gate, 1, (1,), len(ALPHABET), 8)
+        batcher = ContinuousBatcher("sums", slots, executor, metrics.of("sums", "1"), max_waiting=100, max_bytes=1000)
+        gate.close()
+        sequences = batcher.submit([(greedy("x" * 60, 3), Sink())])  # ids of 8 bytes each, and a state of 4
+        assert sequences[0].nbytes == 484
+        sequences += batcher.submit([(greedy("x" * 60, 3), Sink())])
+        with pytest.raises(QueueFull):
+            batcher.submit([(greedy("x" * 4, 3), Sink())])
+        with pytest.raises(InputTooLarge, match="holds 1,004 bytes"):
+            batcher.submit([(greedy("x" * 125, 3), Sink())])
+        sequences[1].cancel()
+        sequences += batcher.submit([(greedy("x" * 4, 3), Sink())])
+        for sequence in sequences:
+            sequence.cancel()
+        gate.open()
 
 
 async def test_a_drain_finishes_what_was_accepted_and_refuses_the_rest(make: Make) -> None:

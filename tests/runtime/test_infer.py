@@ -34,7 +34,7 @@ async def test_tensors_and_texts_share_a_batch(toy_models: Path, load: Load, mon
     model, runs = load(toy_models).get("words"), []
     answered = model.session.run
 
-    def run(tensors: Any) -> Any:
+    def run(tensors: Any, stopper: Any = None) -> Any:
         runs.append(set(tensors["input_ids"].ravel().tolist()))
         time.sleep(0.01)  # so that the others queue
         return answered(tensors)
@@ -71,7 +71,7 @@ async def test_a_wrong_value_fails_its_own_request_alone(toy_models: Path, load:
 async def test_a_deadline_that_has_passed_runs_nothing(character_models: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = load(character_models)
     for name, inputs in (("words", words_of(GOOD)), ("sums", step("a"))):
-        monkeypatch.setattr(repository.get(name).session, "run", lambda tensors: pytest.fail("it ran"))
+        monkeypatch.setattr(repository.get(name).session, "run", lambda tensors, stopper=None: pytest.fail("it ran"))
         with pytest.raises(DeadlineExceeded):
             await repository.get(name).infer(inputs, deadline=time.monotonic() - 1)
 
@@ -91,7 +91,7 @@ async def test_a_model_that_writes_answers_a_run_at_a_time_beside_its_texts(char
 async def test_a_model_that_writes_has_a_bounded_queue_of_runs(character_models: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load(character_models, max_queue_size=2).get("sums")
     answered = model.session.run
-    monkeypatch.setattr(model.session, "run", lambda tensors: (time.sleep(0.05), answered(tensors))[1])
+    monkeypatch.setattr(model.session, "run", lambda tensors, stopper=None: (time.sleep(0.05), answered(tensors))[1])
     outcomes = await asyncio.gather(*(model.infer(step("a")) for _ in range(12)), return_exceptions=True)
     refused = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
     assert 0 < len(refused) < 12

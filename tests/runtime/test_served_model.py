@@ -83,7 +83,9 @@ def test_warming_up_replays_the_golden_request(toy_models: Path, load: Load, mon
     model = load(toy_models).get("words")
     model.warm_up()
     answered = model.session.run
-    monkeypatch.setattr(model.session, "run", lambda tensors: {name: value + 1e-3 for name, value in answered(tensors).items()})
+    monkeypatch.setattr(
+        model.session, "run", lambda tensors, stopper=None: {name: value + 1e-3 for name, value in answered(tensors).items()}
+    )
     with pytest.raises(ModelRejected, match=r"1\.0e-03 away from what was recorded at export"):
         model.warm_up()
 
@@ -91,6 +93,8 @@ def test_warming_up_replays_the_golden_request(toy_models: Path, load: Load, mon
 def test_a_graph_that_answers_nan_is_refused(toy_models: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load(toy_models).get("words")
     answered = model.session.run
-    monkeypatch.setattr(model.session, "run", lambda tensors: {name: value * np.nan for name, value in answered(tensors).items()})
+    monkeypatch.setattr(
+        model.session, "run", lambda tensors, stopper=None: {name: value * np.nan for name, value in answered(tensors).items()}
+    )
     with pytest.raises(ModelRejected):
         model.warm_up()

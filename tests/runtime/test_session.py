@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,9 @@ import onnxruntime
 import pytest
 
 from app.errors import ModelRejected
-from app.runtime.session import OrtSession
+from app.runtime.session import OrtSession, RunStopped, Stopper
 from tests.model_repository import GAIN, SIDE_PX, write_colour_model, write_word_model
+from tests.slow_models import SLOW_WORDS, write_slow_model
 
 without_gpu = pytest.mark.skipif(
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
@@ -85,3 +88,26 @@ import app.runtime.session
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
     assert result.stdout.split() == ["1"]
+
+
+def test_a_run_is_stopped_from_another_thread_and_the_session_goes_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    session = OrtSession(write_slow_model(tmp_path) / "model.onnx")
+    good, wait = (list(SLOW_WORDS).index(word) for word in ("good", "wait"))
+    endless = {"input_ids": np.full((1, 9_000), wait), "lengths": np.array([9_000])}  # most of a minute
+    stopper = Stopper()
+    threading.Timer(0.1, stopper.stop).start()
+    started = time.monotonic()
+    with pytest.raises(RunStopped):
+        session.run(endless, stopper)
+    assert 0.05 < time.monotonic() - started < 5
+    with pytest.raises(RunStopped):
+        session.run(endless, stopper)  # it does not begin
+    answered = session.run({"input_ids": np.array([[good]]), "lengths": np.array([1])}, Stopper())
+    assert answered["logits"].tolist() == [list(SLOW_WORDS["good"])]
+    assert capfd.readouterr() == ("", "")  # to be stopped is no error
+
+
+def test_a_run_that_fails_is_not_one_that_was_stopped(graph: Path) -> None:
+    with pytest.raises(Exception, match="pixel_values") as caught:
+        OrtSession(graph).run({"pixel_values": np.zeros((1, 3), dtype=np.uint8)}, Stopper())
+    assert not isinstance(caught.value, RunStopped)

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.contract.sampling import SamplingOptions
-from app.runtime.session import OrtSession, Tensors
+from app.runtime.session import OrtSession, Stopper, Tensors
 from app.runtime.slots import GenerationRequest, Row, Slots
 from tests.character_models import ALPHABET, drawn_text, ids_of, most_likely_text, write_lstm_model, write_summing_model
 
@@ -89,7 +89,7 @@ class DependsOnTheShape:
         self._session = session
         self._axis = axis
 
-    def run(self, tensors: Mapping[str, NDArray[np.generic]]) -> Tensors:
+    def run(self, tensors: Mapping[str, NDArray[np.generic]], stopper: Stopper | None = None) -> Tensors:
         outputs = self._session.run(tensors)
         return {name: value + np.float32(1e-3 * tensors["input_ids"].shape[self._axis]) for name, value in outputs.items()}
 
@@ -100,7 +100,7 @@ def test_where_they_do_not_every_run_gets_the_same_shape(sums: OrtSession, axis:
     slots = Slots(session, 8, (1,), len(ALPHABET), 16)
     assert not slots.make_independent()
     shapes = set()
-    session.run = lambda tensors: shapes.add(tensors["input_ids"].shape) or sums.run(tensors)  # type: ignore[method-assign]
+    session.run = lambda tensors, stopper=None: shapes.add(tensors["input_ids"].shape) or sums.run(tensors)  # type: ignore[method-assign]
     rows = [slots.row(asked(prompt, seed=1)) for prompt in ("Alone", "and not", "x")]
     texts = read_all(slots, rows[:1])
     step_all(slots, texts, 3)

@@ -18,7 +18,7 @@ from app.errors import BadRequest, ModelRejected
 
 State = Literal["READY", "LOADING", "UNAVAILABLE"]
 
-STATES: dict[str, State] = {"ready": "READY", "loading": "LOADING", "refused": "UNAVAILABLE"}
+STATES: dict[str, State] = {"ready": "READY", "loading": "LOADING", "refused": "UNAVAILABLE", "stuck": "READY"}
 
 router = APIRouter(prefix="/v2/repository", tags=["open inference protocol"], responses={400: ERROR_RESPONSES[400]})
 

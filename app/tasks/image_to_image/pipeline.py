@@ -30,6 +30,10 @@ class PictureRow:
     pixels: NDArray[np.uint8]  # (3, H, W)
     condition: Weights | None  # (C,)
 
+    @property
+    def nbytes(self) -> int:
+        return self.pixels.nbytes
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:

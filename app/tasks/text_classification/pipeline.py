@@ -17,6 +17,7 @@ from app.errors import BadRequest, InputTooLarge, InvalidOption, ModelRejected
 from app.runtime.options import Limits
 from app.runtime.served_model import ServedModel
 
+OFFSET_BYTES = 128  # a pair of whole numbers, as Python holds it, and the way to it
 MAX_OCCLUSIONS = 64  # runs that an explanation may cost; a longer text is occluded in spans of several tokens
 
 
@@ -32,6 +33,11 @@ class TextRow:
     input_ids: NDArray[np.int64]  # (T,)
     encoding: Encoding  # of the whole text
     span: tuple[int, int] | None = None  # tokens taken out
+
+    @property
+    def nbytes(self) -> int:
+        """In memory; what the rows of one text share counts with the whole one."""
+        return self.input_ids.nbytes + (0 if self.span else OFFSET_BYTES * len(self.encoding.offsets))
 
 
 @dataclass(frozen=True, slots=True)
