@@ -1,8 +1,8 @@
 """Tiny real models that draw, written by hand as ONNX graphs: every pixel of the answer is known by construction.
 
 The tinting model multiplies the picture by the weighted sum of its choices' tints; its leaky twin also by the mean of the
-whole batch. The turning model has two branches, of which the batch's first row chooses one: the negative, or the picture
-with red and blue exchanged.
+whole batch, and its slow twin takes half a second for the largest picture. The turning model has two branches, of which
+the batch's first row chooses one: the negative, or the picture with red and blue exchanged.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tests.model_repository import card, encoded, graph_entry, model_of, new_fol
 TINTS = {"rose": (1.0, 0.5, 0.25), "moss": (0.25, 1.0, 0.5), "none": (1.0, 1.0, 1.0)}  # share of red, green, blue that stays
 DIRECTIONS = {"photo-to-negative": "A photograph as its negative", "red-to-blue": "Red and blue exchanged"}
 MAX_SIDE_PX = 400
+KERNEL_PX = 25
 
 INPUTS = [
     {"name": "pixel_values", "datatype": "UINT8", "shape": [-1, 3, -1, -1]},
@@ -46,10 +47,12 @@ def tinted(pixels: NDArray[np.uint8], **weights: float) -> NDArray[np.uint8]:
     return np.asarray(np.rint(np.clip(pixels / 255 * tint, 0, 1) * 255), dtype=np.uint8)
 
 
-def write_tinting_model(root: Path, name: str = "tints", version: str = "1", *, leaky: bool = False, **changes: Any) -> Path:
+def write_tinting_model(
+    root: Path, name: str = "tints", version: str = "1", *, leaky: bool = False, slow: bool = False, **changes: Any
+) -> Path:
     """`changes` replace fields of the manifest. Returns the model's folder."""
     folder = new_folder(root, name, version)
-    onnx.save(_tinting_graph(leaky), folder / "model.onnx")
+    onnx.save(_tinting_graph(leaky, slow), folder / "model.onnx")
     choices = [{"name": choice, "title": choice.title()} for choice in TINTS]
     condition = {"option": "style", "choices": choices, "default": "rose", "mixable": True, "neutral": "none"}
     answer = scene(33, 21).astype(np.float32) / 255 * np.array(TINTS["rose"], np.float32)
@@ -94,20 +97,26 @@ def _finish(
     return write(folder, fields | changes)
 
 
-def _tinting_graph(leaky: bool) -> onnx.ModelProto:
+def _tinting_graph(leaky: bool, slow: bool) -> onnx.ModelProto:
     nodes = [
         *_scaled(),
         helper.make_node("MatMul", ["condition", "tints"], ["tint"]),  # (B, 3)
         helper.make_node("Unsqueeze", ["tint", "sides"], ["tint_4d"]),  # (B, 3, 1, 1)
         helper.make_node("Mul", ["scaled", "tint_4d"], ["own"]),
-        *(
-            [helper.make_node("ReduceMean", ["own", "batch"], ["mates"]), helper.make_node("Mul", ["own", "mates"], ["all"])]
-            if leaky
-            else []
-        ),
-        helper.make_node("Clip", ["all" if leaky else "own", "zero", "one"], ["reconstruction"]),
     ]
+    if leaky:
+        nodes += [helper.make_node("ReduceMean", ["own", "batch"], ["mates"]), helper.make_node("Mul", ["own", "mates"], ["all"])]
+    if slow:
+        side = KERNEL_PX // 2
+        nodes += [
+            helper.make_node("Conv", ["scaled", "kernels"], ["blurred"], pads=[side] * 4),  # (B, 48, H, W)
+            helper.make_node("ReduceMean", ["blurred", "channels"], ["nothing"]),  # (B, 1, H, W), all 0
+            helper.make_node("Add", ["own", "nothing"], ["all"]),
+        ]
+    nodes.append(helper.make_node("Clip", ["all" if leaky or slow else "own", "zero", "one"], ["reconstruction"]))
     constants = _numbers() | {
+        "kernels": np.zeros((48 if slow else 1, 3, KERNEL_PX, KERNEL_PX), dtype=np.float32),
+        "channels": np.array([1], dtype=np.int64),
         "tints": np.array(list(TINTS.values()), dtype=np.float32),
         "sides": np.array([2, 3], dtype=np.int64),
         "batch": np.array([0], dtype=np.int64),
