@@ -1,6 +1,6 @@
 """Tiny real models that draw, written by hand as ONNX graphs: every pixel of the answer is known by construction.
 
-The tinting model multiplies the picture by the weighted sum of its choices' tints; its leaky twin also by the mean of the
+The tinting model multiplies the picture by the weighted sum of its choices' tints; its leaky twin mixes in the mean of the
 whole batch, and its slow twin takes half a second for the largest picture. The turning model has two branches, of which
 the batch's first row chooses one: the negative, or the picture with red and blue exchanged.
 """
@@ -105,7 +105,7 @@ def _tinting_graph(leaky: bool, slow: bool) -> onnx.ModelProto:
         helper.make_node("Mul", ["scaled", "tint_4d"], ["own"]),
     ]
     if leaky:
-        nodes += [helper.make_node("ReduceMean", ["own", "batch"], ["mates"]), helper.make_node("Mul", ["own", "mates"], ["all"])]
+        nodes += [helper.make_node("ReduceMean", ["own", "batch"], ["mates"]), helper.make_node("Mean", ["own", "mates"], ["all"])]
     if slow:
         side = KERNEL_PX // 2
         nodes += [

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from app.tasks.text_generation.schemas import CompletionRequest
 from tests.conftest import serve
+from tests.drawing_models import scene_png, write_tinting_model, write_turning_model
 from tests.model_repository import picture
 
 IMAGES, TEXTS = "/v1/image-classification/colours", "/v1/text-classification/words"
@@ -78,7 +79,7 @@ VALUES: list[Any] = [None, True, [], {}, 1e308, -1, 0.5, "", "x", "\0", [[]], {"
 
 
 def assert_sane(response: Response) -> None:
-    assert response.status_code < 500, response.text
+    assert response.status_code < 500, response.text[:1000]
     if response.status_code != 200:
         assert set(response.json()) == {"error"}, response.text
 
@@ -135,3 +136,41 @@ def test_random_requests_for_a_text_never_break_the_server(writer: TestClient, s
             if not response.headers["content-type"].startswith("text/event-stream"):
                 assert_sane(response)
             assert_sane(writer.post(url, content=pieces, headers={"content-type": "application/json"}))
+
+
+@pytest.fixture(scope="module")
+def drawer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    root = tmp_path_factory.mktemp("models")
+    write_tinting_model(root)
+    write_turning_model(root)
+    with serve(root) as client:
+        yield client
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_orders_of_a_drawing_never_break_the_server(drawer: TestClient, seed: int) -> None:
+    dice = random.Random(seed)
+    names = ["style", "styles", "direction", "directions", "strength", "preserve_colour", "max_side_px", "image", "x", ""]
+    strings = [
+        *STRINGS,
+        "rose",
+        "rose:1",
+        "rose:1,moss:",
+        ":",
+        ",",
+        "rose:1e308,moss:1e308",
+        "rose:" + "9" * 400,
+        "red-to-blue",
+        "16",
+        "400",
+    ]
+    values = [*VALUES, 16, 400, "rose", "rose:0.5,moss:1", {"rose": 1}, {"rose": -1}, {"rose": [1]}, {"rose": 10**400}, "red-to-blue"]
+    accepts = ["", "*/*", "image/webp;q=0", "application/json", "\xff;;=,", "image/" + "*" * 3000, ",".join(["a/b;q=0.5"] * 500), "q=1"]
+    image = base64.b64encode(scene_png()).decode()
+    for _ in range(ROUNDS):
+        url = dice.choice(["/v1/image-to-image/tints", "/v1/image-to-image/turns"])
+        headers = {"accept": dice.choice(accepts).encode("latin-1"), "content-type": b"image/png"}
+        query = [(dice.choice(names), dice.choice(strings)) for _ in range(dice.randint(0, 3))]
+        fields = {"image": image} | {dice.choice(names): dice.choice(values) for _ in range(dice.randint(0, 3))}
+        assert_sane(drawer.post(url, params=query, content=scene_png(), headers=headers))
+        assert_sane(drawer.post(url, content=json.dumps(fields), headers=headers | {"content-type": b"application/json"}))

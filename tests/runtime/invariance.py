@@ -14,10 +14,13 @@ from app.runtime.served_model import ServedModel
 ATOL = 1e-4
 
 
-def largest_influence(model: ServedModel | GenerativeModel, items: Sequence[Any]) -> float:
-    """The largest change of any output of any item between a run alone and one run with all the others."""
-    options = model.pipeline.default_options()
-    rows = [row for item in items for row in model.pipeline.preprocess(item, options)]
+def largest_influence(model: ServedModel | GenerativeModel, items: Sequence[Any], options: Sequence[Any] = ()) -> float:
+    """The largest change of any output of any item between a run alone and one run with all the others.
+
+    `options` are those of each item, by default the model's own.
+    """
+    each_options = options or [model.pipeline.default_options()] * len(items)
+    rows = [row for item, own in zip(items, each_options, strict=True) for row in model.pipeline.preprocess(item, own)]
     together = model.session.run(model.pipeline.collate(rows))
     alone = [model.session.run(model.pipeline.collate([row])) for row in rows]
     return max(_influence(together[name][index], answer[0]) for index, single in enumerate(alone) for name, answer in single.items())

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
 from app.errors import DeadlineExceeded, ModelRejected, UndecodableImage
 from app.tasks.image_classification.schemas import ClassificationOptions
+from app.tasks.image_to_image.pipeline import ImageToImagePipeline
 from app.tasks.text_classification.pipeline import TextOptions
+from tests.drawing_models import scene_png, write_tinting_model
 from tests.model_repository import picture, word_logits, write_colour_model, write_word_model
 from tests.runtime.conftest import Load
 from tests.runtime.invariance import ATOL, largest_influence
@@ -98,3 +102,37 @@ def test_a_graph_that_answers_nan_is_refused(toy_models: Path, load: Load, monke
     )
     with pytest.raises(ModelRejected):
         model.warm_up()
+
+
+SCENES = [scene_png(321, 257, seed) for seed in range(3)]
+STYLES = [{"style": "rose"}, {"styles": "rose:1,moss:2"}, {"style": "moss", "strength": 0.5}]
+
+
+@pytest.mark.parametrize("leaky", [False, True])
+def test_pictures_of_different_styles_share_a_batch_and_do_not_mix(tmp_path: Path, load: Load, leaky: bool) -> None:
+    write_tinting_model(tmp_path, leaky=leaky)
+    model = load(tmp_path).get("tints")
+    pipeline = cast(ImageToImagePipeline, model.pipeline)
+    influence = largest_influence(model, SCENES, [pipeline.order(style) for style in STYLES])
+    assert influence > 0.1 if leaky else influence <= ATOL
+
+
+async def test_postprocessing_that_blocks_is_done_off_the_event_loop(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tinting_model(tmp_path)
+    model, threads = load(tmp_path).get("tints"), []
+    encode = model.pipeline.postprocess
+    monkeypatch.setattr(model.pipeline, "postprocess", lambda *given: (threads.append(threading.get_ident()), encode(*given))[1])
+    await model.predict([SCENES[0]])
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+async def test_the_deadline_holds_while_an_answer_is_encoded(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tinting_model(tmp_path)
+    model, encoding, go_on = load(tmp_path).get("tints"), threading.Event(), threading.Event()
+    encode = model.pipeline.postprocess
+    monkeypatch.setattr(model.pipeline, "postprocess", lambda *given: (encoding.set(), go_on.wait(10), encode(*given))[2])
+    with pytest.raises(DeadlineExceeded):
+        await model.predict([SCENES[0]], deadline=time.monotonic() + 0.3)
+    assert encoding.is_set()
+    go_on.set()
