@@ -10,7 +10,6 @@ from typing import Literal
 class NetConfig:
     generator_channels: int = 32  # at full size; twice as many at half, four times at a quarter of the side
     blocks: int = 6  # residual, at a quarter of the side
-    from_input: bool = True  # a generator answers its input plus what it computed, so that it starts as the identity
     discriminator_channels: int = 32  # after the first layer, doubled by each further one up to eight times
     discriminator_layers: int = 3  # that halve the side: 3 judge patches of 70 px
 

@@ -16,8 +16,8 @@ class Generator(nn.Module):
     """Two steps down, residual blocks, two steps up (Johnson et al. 2016, arXiv:1603.08155).
 
     Up means enlarging, then convolving: transposed convolutions leave a checkerboard (Odena et al. 2016,
-    doi:10.23915/distill.00003). With `from_input` the network computes the change of its input, and starts with none:
-    the content is sharp from the first step, and a short run spends its time on what differs between the domains.
+    doi:10.23915/distill.00003). The input is not added to the answer: a generator that starts as the identity stays
+    there, for at a cycle loss of zero the slope of its L1 norm outweighs the discriminators' (measured: 2,000 steps).
     """
 
     def __init__(self, config: NetConfig) -> None:
@@ -34,15 +34,11 @@ class Generator(nn.Module):
             nn.Upsample(scale_factor=2), ConvNorm(half, full, 3), nn.ReLU(),
         )  # fmt: skip
         self.colours = nn.Conv2d(full, 3, 7, padding=3, padding_mode="reflect")
-        self.from_input = config.from_input
         self.apply(initialise)
-        if self.from_input:
-            nn.init.zeros_(self.colours.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.blocks(self.down(x))  # (B, 3, H, W) -> (B, 4C, H / 4, W / 4)
-        y = self.colours(self.up(y))  # (B, 3, H, W)
-        return x + y if self.from_input else torch.tanh(y)
+        return torch.tanh(self.colours(self.up(y)))  # (B, 3, H, W)
 
 
 class ConvNorm(nn.Module):
