@@ -10,24 +10,35 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from app.contract.manifest import load_manifest
+from app.contract.manifest import ModelManifest, load_manifest
 from tests.conftest import serve
 
 MODELS = Path(__file__).parents[2] / "models"
 JSON_BYTES = "Inference-Header-Content-Length"
+ENCODED = {"image": "image", "photograph": "image", "text": "text"}  # a processor's type -> the input that takes whole items
 
 
-@pytest.mark.parametrize(("name", "encoded"), [("skin-lesion", "image"), ("sentiment", "text")])
-def test_the_golden_request_answers_as_at_export(name: str, encoded: str) -> None:
-    directory = max((MODELS / name).iterdir(), key=lambda version: int(version.name))
-    golden = load_manifest(directory).golden
+def manifests() -> list[ModelManifest]:
+    """Of the newest version of each model that takes whole pictures or texts."""
+    newest = [max(folder.iterdir(), key=lambda version: int(version.name)) for folder in sorted(MODELS.iterdir()) if folder.is_dir()]
+    return [manifest for manifest in map(load_manifest, newest) if manifest.processor.type in ENCODED]
+
+
+@pytest.mark.parametrize("manifest", manifests(), ids=lambda manifest: manifest.name)
+def test_the_golden_request_answers_as_at_export(manifest: ModelManifest) -> None:
+    directory, golden = MODELS / manifest.name / manifest.version, manifest.golden
     item = (directory / golden.request).read_bytes()
     blob = len(item).to_bytes(4, "little") + item
-    tensor: dict[str, Any] = {"name": encoded, "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(blob)}}
+    tensor: dict[str, Any] = {
+        "name": ENCODED[manifest.processor.type],
+        "datatype": "BYTES",
+        "shape": [1],
+        "parameters": {"binary_data_size": len(blob)},
+    }
     head = json.dumps({"inputs": [tensor]}).encode()
     with serve(MODELS) as client:
-        answer = infer(client, name, head, blob)
-    expected = np.load(directory / golden.outputs)["logits"]
+        answer = infer(client, manifest.name, head, blob)
+    expected = np.load(directory / golden.outputs)[manifest.graphs["model"].outputs[0].name]
     assert np.array(answer["data"]).reshape(answer["shape"]) == pytest.approx(expected, abs=golden.atol)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.contract.images import ImageProcessor
+from app.contract.images import ImageProcessor, PhotographProcessor
 from app.contract.manifest import ModelManifest, load_manifest
 from app.contract.text import CharacterProcessor
 from app.runtime.repository import ModelRepository
@@ -53,7 +53,20 @@ def pictures() -> list[bytes]:
     return encoded
 
 
+def photographs(*sizes: tuple[int, int]) -> list[bytes]:
+    """Smooth pictures of odd sizes."""
+    random, encoded = np.random.default_rng(6), []
+    for size in sizes:
+        coarse = Image.fromarray(random.integers(0, 255, (5, 7, 3), dtype=np.uint8))
+        buffer = io.BytesIO()
+        coarse.resize(size, Image.Resampling.BICUBIC).save(buffer, "PNG")
+        encoded.append(buffer.getvalue())
+    return encoded
+
+
 def items(manifest: ModelManifest) -> list[Any]:
+    if isinstance(manifest.processor, PhotographProcessor):
+        return list(photographs((321, 257), (321, 257)))  # of one size: else they share no batch
     if isinstance(manifest.processor, ImageProcessor):
         return list(pictures())
     return list(PROMPTS if isinstance(manifest.processor, CharacterProcessor) else TEXTS)
