@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import socket
 import sys
+from functools import partial
 
 import uvicorn
 
+from app.http_head import BoundedHttp
 from app.main import create_app
 from app.settings import Settings
 
@@ -40,6 +42,7 @@ def run(settings: Settings) -> None:
         create_app(settings),
         host=settings.host,
         port=settings.port,
+        http=partial(BoundedHttp, head_timeout_s=settings.request_timeout_ms / 1000),  # type: ignore[arg-type] # it is only called
         log_config=None,
         access_log=False,
         server_header=False,

@@ -52,7 +52,7 @@ def running_server(models: Path, log_file: Path, **settings: object) -> Iterator
     with log_file.open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, stderr=log, env=environment(**({"port": 0} | settings)))
     try:
-        yield RunningServer(process, _ready_address(process, log_file), log_file)
+        yield RunningServer(process, ready_address(process, log_file), log_file)
     finally:
         process.terminate()
         try:
@@ -61,7 +61,7 @@ def running_server(models: Path, log_file: Path, **settings: object) -> Iterator
             process.kill()
 
 
-def _ready_address(process: subprocess.Popen[bytes], log_file: Path) -> str:
+def ready_address(process: subprocess.Popen[bytes], log_file: Path) -> str:
     give_up_at = time.monotonic() + START_S
     while time.monotonic() < give_up_at and process.poll() is None:
         found = _ADDRESS.search(log_file.read_text(encoding="utf-8"))

@@ -1,0 +1,157 @@
+"""The line and the headers of a request are bounded in size and in time: they come before any key is asked for."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.server import RunningServer, running_server
+
+TIMEOUT_MS = 600
+HEALTH = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.fixture(scope="module")
+def server(toy_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    log_file = tmp_path_factory.mktemp("server") / "log"
+    with running_server(toy_models, log_file, request_timeout_ms=TIMEOUT_MS, api_keys="key-of-a-client-0001", cores=1) as server:
+        yield server
+
+
+@contextmanager
+def connected(server: RunningServer) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        yield connection
+
+
+def read_answer(connection: socket.socket) -> tuple[int, dict[str, Any]]:
+    """(status, JSON) of one answer."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += (chunk := connection.recv(65536))
+        assert chunk, "the server hung up without an answer"
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = next(int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
+    while len(body) < length:
+        body += connection.recv(65536)
+    return int(head.split()[1]), json.loads(body)
+
+
+def hung_up(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(65536) == b""
+    except ConnectionResetError:
+        return True
+
+
+def memory_mb(server: RunningServer) -> float:
+    pages = int(Path(f"/proc/{server.process.pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * 4096 / 1e6
+
+
+def send_until_refused(connection: socket.socket, parts: Iterator[bytes]) -> int:
+    """How many bytes went out."""
+    sent = 0
+    try:
+        for part in parts:
+            connection.sendall(part)
+            sent += len(part)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    return sent
+
+
+@pytest.mark.parametrize("start", [HEALTH, b"GET /"], ids=["headers", "line"])
+def test_a_head_without_end_is_refused_before_it_fills_the_memory(server: RunningServer, start: bytes) -> None:
+    part = b"".join(b"X-%d: %s\r\n" % (number, b"y" * 1000) for number in range(100)) if start == HEALTH else b"a" * 100_000
+    before = memory_mb(server)
+    with connected(server) as connection:
+        connection.sendall(start)
+        sent = send_until_refused(connection, (part for _ in range(1000)))
+    assert sent < 50_000_000
+    assert memory_mb(server) < before + 20
+
+
+def test_a_head_that_is_too_long_hears_so(server: RunningServer) -> None:
+    with connected(server) as connection:
+        connection.sendall(HEALTH)
+        for _ in range(66):
+            time.sleep(0.001)  # the first packet is not counted, so let there be several
+            connection.sendall(b"X: " + b"y" * 995 + b"\r\n")
+        status, body = read_answer(connection)
+        assert (status, body["error"]["type"]) == (431, "bad_request")
+        assert "65,536 bytes" in body["error"]["message"]
+        assert hung_up(connection)
+
+
+def test_a_large_head_is_read_also_in_pieces(server: RunningServer) -> None:
+    for pieces in (1, 50):
+        with connected(server) as connection:
+            head = HEALTH + b"Cookie: " + b"c" * 50_000 + b"\r\n\r\n"
+            size = len(head) // pieces + 1
+            for start in range(0, len(head), size):
+                connection.sendall(head[start : start + size])
+                time.sleep(0.001)
+            assert read_answer(connection) == (200, {"status": "live"})
+
+
+def test_a_body_is_no_head(server: RunningServer) -> None:
+    with connected(server) as connection:
+        for _ in range(2):
+            connection.sendall(b"POST /v1/models HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + b"x" * 300_000 + HEALTH)
+            assert read_answer(connection)[0] == 401
+            connection.sendall(b"\r\n")
+            assert read_answer(connection) == (200, {"status": "live"})
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_head_that_never_ends_is_given_up(server: RunningServer, kept: bool) -> None:
+    with connected(server) as connection:
+        if kept:
+            connection.sendall(HEALTH + b"\r\n")
+            assert read_answer(connection)[0] == 200
+        started = time.monotonic()
+        connection.sendall(HEALTH)
+        for _ in range(3):  # drop by drop is no better
+            time.sleep(0.1)
+            connection.sendall(b"X: y\r\n")
+        status, body = read_answer(connection)
+        assert (status, body["error"]["type"]) == (408, "bad_request")
+        assert 0.5 < time.monotonic() - started < 5
+        assert hung_up(connection)
+
+
+def test_who_asks_nothing_is_hung_up_on(server: RunningServer) -> None:
+    with connected(server) as connection:
+        started = time.monotonic()
+        assert hung_up(connection)
+        assert 0.5 < time.monotonic() - started < 5
+
+
+def test_a_request_that_takes_longer_than_its_head_may_is_not_disturbed(server: RunningServer) -> None:
+    head = (
+        b"POST /v1/text-classification/words HTTP/1.1\r\nHost: x\r\nX-API-Key: key-of-a-client-0001\r\nContent-Type: application/json\r\n"
+    )
+    with connected(server) as connection:
+        connection.sendall(head + b"Content-Length: 16\r\n\r\n" + b'{"text": ')
+        time.sleep(TIMEOUT_MS / 1000 - 0.2)
+        connection.sendall(b'"good"}')
+        assert read_answer(connection)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "rubbish", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", b"HELLO\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /\r\nbad header\r\n\r\n"]
+)
+def test_what_is_no_http_is_refused_in_our_words(server: RunningServer, rubbish: bytes) -> None:
+    with connected(server) as connection:
+        connection.sendall(rubbish)
+        status, body = read_answer(connection)
+        assert (status, body["error"]["type"]) == (400, "bad_request")
+        assert hung_up(connection)
