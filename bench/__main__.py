@@ -1,4 +1,4 @@
-"""`python -m bench`: throughput over HTTP against the limit, idle latency against the direct call, and streams of text."""
+"""`python -m bench`: throughput over HTTP against the limit, idle latency against the direct call, streams of text, drawings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from app.runtime.cores import available_cores
-from bench import writing
+from bench import drawing, writing
 from bench.clients import check, closed_loop, post
 from bench.limit import DirectModel, LimitProcesses
 from bench.picture import lesion_jpeg
@@ -44,15 +44,19 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=Path("models"), help="model repository")
     parser.add_argument("--model", default="skin-lesion", help="an image-classification model")
     parser.add_argument("--writer", default="anna", help="a text-generation model")
-    parser.add_argument("--only", choices=["pictures", "streams"], help="one half of the benchmark")
+    parser.add_argument("--drawers", nargs="+", default=["style-transfer", "horse2zebra"], help="image-to-image models")
+    parser.add_argument("--sides", type=int, nargs="+", default=drawing.SIDES, help="of the pictures that they get, in pixels")
+    parser.add_argument("--only", choices=["pictures", "streams", "images-to-images"], help="one part of the benchmark")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     arguments = parser.parse_args()
-    if arguments.only != "streams":
+    if arguments.only in (None, "pictures"):
         bench_pictures(arguments)
-    if arguments.only != "pictures":
+    if arguments.only in (None, "streams"):
         bench_streams(arguments)
+    if arguments.only in (None, "images-to-images"):
+        bench_drawings(arguments)
 
 
 def bench_pictures(arguments: argparse.Namespace) -> None:
@@ -68,6 +72,15 @@ def bench_streams(arguments: argparse.Namespace) -> None:
     print(f"\n{directory}: {cores} cores, load average {os.getloadavg()[0]:.1f}")
     print(f"reading all weights once takes {bound_s * 1e6:.0f} us: one stream cannot have more than {1 / bound_s:,.0f} characters/s")
     writing.report(writing.measure(arguments.models, directory, arguments.rounds, arguments.seconds, cores))
+
+
+def bench_drawings(arguments: argparse.Namespace) -> None:
+    cores = available_cores()
+    for name in arguments.drawers:
+        directory = newest(arguments.models / name)
+        print(f"\n{directory}: {cores} cores, load average {os.getloadavg()[0]:.1f}, square JPEGs in, PNG out")
+        measured = [drawing.measure(directory, side, arguments.rounds, arguments.seconds, cores) for side in arguments.sides]
+        drawing.report(measured, cores)
 
 
 def newest(folder: Path) -> Path:

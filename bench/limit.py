@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from app.contract.manifest import load_manifest
 from app.runtime.session import OrtSession
 from app.tasks.image_classification import Pipeline
+
+WARM_UP_S = 0.2
 
 
 class DirectModel:
@@ -32,15 +35,18 @@ class DirectModel:
         return dict(zip(self._labels, answer.probabilities.tolist(), strict=True))
 
 
+Load = Callable[[Path], Callable[[bytes], Any]]  # a model's directory to what answers a picture
+
+
 class LimitProcesses:
     """As many processes as cores, each with its own model, idle until told to work."""
 
-    def __init__(self, directory: Path, picture: bytes, processes: int) -> None:
+    def __init__(self, directory: Path, picture: bytes, processes: int, load: Load = DirectModel) -> None:
         context = multiprocessing.get_context("spawn")
         self._connections: list[Any] = []
         for _ in range(processes):
             ours, theirs = context.Pipe()
-            context.Process(target=_work, args=(theirs, directory, picture), daemon=True).start()
+            context.Process(target=_work, args=(theirs, directory, picture, load), daemon=True).start()
             self._connections.append(ours)
         for connection in self._connections:
             connection.recv()  # loaded and warm
@@ -53,10 +59,12 @@ class LimitProcesses:
         return [latency for connection in busy for latency in connection.recv()]
 
 
-def _work(connection: Connection, directory: Path, picture: bytes) -> None:
+def _work(connection: Connection, directory: Path, picture: bytes, load: Load) -> None:
     """A process of the limit: waits for a number of seconds, works so long, sends what each answer took."""
-    model = DirectModel(directory)
-    for _ in range(10):
+    model = load(directory)
+    warm_at = time.perf_counter() + WARM_UP_S
+    model(picture)
+    while time.perf_counter() < warm_at:
         model(picture)
     connection.send(None)
     while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 START_LIMIT_S = 60.0
 
@@ -27,6 +29,24 @@ def running_server(models: Path) -> Iterator[int]:
 
 
 @contextmanager
+def server_of_one_model(directory: Path) -> Iterator[tuple[int, int]]:
+    """(port, process id) of a server that has this model and no other, so that its memory is known to be for it."""
+    with TemporaryDirectory() as models:
+        shutil.copytree(directory, Path(models) / directory.parent.name / directory.name)
+        port = _free_port()
+        environment = {"AXON_PORT": str(port), "AXON_HOST": "127.0.0.1", "AXON_MODELS": models}
+        with _running(["-m", "app", "serve"], port, environment) as process:
+            yield port, process.pid
+
+
+def peak_memory_mb(pid: int) -> float:
+    """The most memory that a process has had at once, of Linux's own counting."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024 / 1e6
+
+
+@contextmanager
 def plain_server(directory: Path) -> Iterator[int]:
     """The port of the baseline, with one model that writes."""
     port = _free_port()
@@ -35,11 +55,11 @@ def plain_server(directory: Path) -> Iterator[int]:
 
 
 @contextmanager
-def _running(arguments: list[str], port: int, environment: dict[str, str]) -> Iterator[None]:
+def _running(arguments: list[str], port: int, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen([sys.executable, *arguments], env=os.environ | environment, stderr=subprocess.DEVNULL)
     try:
         _wait_until_ready(port, process)
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait()
