@@ -101,7 +101,7 @@ class ServedModel:
             rows = await self._off_the_loop(partial(self._take_apart, inputs, room), deadline)
             outputs = await self.batcher.submit(rows, deadline, room)
             ran = time.monotonic()
-            answer = stack_rows(outputs, self.manifest.graphs["model"].outputs)
+            answer = await self._answer(partial(stack_rows, outputs, self.manifest.graphs["model"].outputs), deadline)
         self._observe_request(started, ran, time.monotonic())
         return answer
 
@@ -121,7 +121,8 @@ class ServedModel:
             self.health.failed(error)
             raise
 
-    async def _answer(self, work: Callable[[], list[Any]], deadline: float | None) -> list[Any]:
+    async def _answer(self, work: Callable[[], Made], deadline: float | None) -> Made:
+        """Large outputs are work even to copy."""
         return await self._off_the_loop(work, deadline) if self.pipeline.postprocess_blocks else work()
 
     def _preprocess(self, items: Sequence[Any], options: Any, room: Room) -> list[list[Any]]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from app.api.open_inference.schemas import InferInput, InferRequest, Parameters
-from app.api.open_inference.tensors import from_binary, from_json, to_binary
+from app.api.open_inference.tensors import from_binary, from_json, to_binary, to_json_numbers
 from app.api.validation import MAX_ECHO_CHARS, explain_place
 from app.contract.manifest import Graph, ModelManifest, TensorSpec
 from app.errors import BadRequest
@@ -53,15 +53,19 @@ def encode(inference: Inference, manifest: ModelManifest, tensors: Tensors) -> t
         output: dict[str, Any] = {"name": name, "datatype": datatypes[name], "shape": array.shape}
         if binary:
             blobs.append(to_binary(array))
-            output["parameters"] = {"binary_data_size": len(blobs[-1])}
+            outputs.append(to_json(output | {"parameters": {"binary_data_size": len(blobs[-1])}}))
         else:
-            output["data"] = array.ravel().tolist()
-        outputs.append(output)
+            outputs.append(_with(to_json(output), "data", to_json_numbers(array)))
     answer: dict[str, Any] = {"model_name": manifest.name, "model_version": manifest.version}
     if inference.id is not None:
         answer["id"] = inference.id
-    head = json.dumps(answer | {"outputs": outputs}, separators=(",", ":")).encode()
+    head = _with(to_json(answer), "outputs", b"[" + b",".join(outputs) + b"]")
     return b"".join([head, *blobs]), len(head) if blobs else None
+
+
+def _with(json_object: bytes, name: str, json_value: bytes) -> bytes:
+    """The object with one field more."""
+    return b"".join([json_object[:-1], f',"{name}":'.encode(), json_value, b"}"])
 
 
 def _parse(body: bytes) -> InferRequest:

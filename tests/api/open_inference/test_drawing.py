@@ -78,11 +78,12 @@ def test_rows_of_different_directions_are_run_apart(client: TestClient) -> None:
         assert differ_by(drawn[index + 1], picture[:, :, ::-1]) <= 1
 
 
-def test_tensors_may_come_as_json(client: TestClient) -> None:
-    picture = scene(17, 16)
+@pytest.mark.parametrize("size", [(17, 16), (150, 110)])  # few numbers, and more than are written in one piece
+def test_tensors_may_come_as_json(client: TestClient, size: tuple[int, int]) -> None:
+    picture = scene(*size)
     inputs = [tensor("pixel_values", "UINT8", rows(picture)), tensor("condition", "FP32", np.array([[0, 0, 1]], np.float32))]
     (output,) = client.post(TINTS, json={"inputs": inputs}).json()["outputs"]
-    assert output["shape"] == [1, 3, 16, 17]
+    assert output["shape"] == [1, 3, *reversed(size)]
     assert np.array(output["data"]) == pytest.approx(rows(picture).ravel() / 255, abs=1e-6)
 
 
