@@ -61,7 +61,7 @@ async function asked(id, options, image, signal) {
 function comparison(before, after, width) {
   const drawing = element("img", { class: "after", src: after, width, alt: "the picture that was drawn" });
   const curtain = slider("before and after", 0, () => {}, () => drawing.style.setProperty("clip-path", `inset(0 0 0 ${curtain.input.value}%)`));
-  return element("figure", {}, element("div", { class: "compare" }, element("img", { src: before, width, alt: "the picture that was sent" }), drawing), curtain.label);
+  return element("figure", {}, element("div", { class: "compare" }, element("img", { src: before, width, alt: "the picture that was sent" }), drawing), element("div", { class: "row" }, curtain.label));
 }
 
 function slider(title, value, change, input = () => {}) {
@@ -73,10 +73,12 @@ function slider(title, value, change, input = () => {}) {
 function chooser({ option, choices, default: first, mixable, neutral }, change) {
   const named = choices.filter(({ name }) => name !== neutral);
   const entries = (chosen) => named.map(({ name, title }) => element("option", { value: name, selected: name === chosen }, title));
-  const one = element("select", { name: option, change }, ...entries(first));
-  const other = element("select", { name: `${option}s`, change }, element("option", { value: "" }, "nothing else"), ...entries());
+  const one = element("select", { name: option, change: () => changed() }, ...entries(first));
+  const changed = () => { share.input.disabled = alone(); change(); };
+  const other = element("select", { name: `${option}s`, change: changed }, element("option", { value: "" }, "nothing else"), ...entries());
   const share = slider("share of the second", 50, change);
   const alone = () => !mixable || !other.value || other.value === one.value;
+  share.input.disabled = true;
   return {
     options: () => (alone() ? { [option]: one.value } : { [`${option}s`]: `${one.value}:${100 - share.input.value},${other.value}:${share.input.value}` }),
     controls: [element("label", {}, option, one), ...(mixable ? [element("label", {}, "mixed with", other), share.label] : [])],
