@@ -30,6 +30,7 @@ class ServingError(Exception):
 
     status = 500
     type = "internal_error"
+    counted = False  # in the metrics, by the model that raised it
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)

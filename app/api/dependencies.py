@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
-from app.api.state import repository, settings
+from app.api.state import note_model, repository, settings
 from app.api.validation import validate
 from app.runtime.pipeline import Servable
 
@@ -36,6 +36,7 @@ def get_model(request: Request, task: str, kind: type[Served]) -> Served:
 def find_model(request: Request, name: str, task: str, kind: type[Served]) -> Served:
     """The same, where the name stands elsewhere. `kind` is what the task's pipeline is served by."""
     model = repository(request).get(name, task)
+    note_model(request, model)
     assert isinstance(model, kind)
     return model
 

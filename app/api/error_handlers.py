@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from app.api.error_shapes import shape_of
+from app.api.state import asked_model, metrics
 from app.api.validation import explain
 from app.errors import QueueFull, RateLimited, ServingError, Unauthorized
 
@@ -61,6 +62,8 @@ def error_response(path: str, error: ServingError) -> Response:
 
 async def _serving_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServingError)
+    if (asked := asked_model(request)) is not None:
+        metrics(request).refused(*asked, error)
     return error_response(request.url.path, error)
 
 

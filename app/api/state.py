@@ -7,6 +7,7 @@ from typing import TypedDict, cast
 from starlette.requests import Request
 
 from app.runtime.metrics import ServingMetrics
+from app.runtime.pipeline import Servable
 from app.runtime.repository import ModelRepository
 from app.settings import Settings
 
@@ -26,6 +27,17 @@ def settings(request: Request) -> Settings:
 
 def repository(request: Request) -> ModelRepository:
     return cast(ModelRepository, request.state.repository)
+
+
+def note_model(request: Request, model: Servable) -> None:
+    """The request asks this model for an answer: if it fails, it is this model's failure."""
+    if request.method == "POST":
+        request.state.asked_model = (model.name, model.manifest.version)
+
+
+def asked_model(request: Request) -> tuple[str, str] | None:
+    """(name, version)"""
+    return getattr(request.state, "asked_model", None)
 
 
 def metrics(request: Request) -> ServingMetrics:

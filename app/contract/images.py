@@ -49,11 +49,15 @@ class ImageProcessor(BaseModel):
 
     def preprocess(self, data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
         """Encoded JPEG, PNG or WebP to pixels (3, H, W), RGB. Raises as `decode` does."""
+        return self.to_pixels(self.decode(data, max_pixels))
+
+    def decode(self, data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+        """The first half of `preprocess`. Raises as the function of this name, and UndecodableImage for a side that is too short."""
         image = decode(data, draft_side_px=max(self.height, self.width), max_pixels=max_pixels)
         if min(image.size) < self.min_side_px:
             width, height = image.size
             raise UndecodableImage(f"it is {width} x {height} px; each side needs at least {self.min_side_px}")
-        return self.to_pixels(image)
+        return image
 
     def to_pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """A decoded RGB picture of any size to (3, H, W)."""
@@ -87,8 +91,11 @@ class PhotographProcessor(BaseModel):
 
         Raises as `decode` does, and UndecodableImage for a picture with a side that is, or would be, too short.
         """
-        image = decode(data, draft_side_px=self._side(max_side_px), max_pixels=max_pixels)
-        return self.to_pixels(image, max_side_px)
+        return self.to_pixels(self.decode(data, max_pixels, max_side_px), max_side_px)
+
+    def decode(self, data: bytes, max_pixels: int = MAX_PIXELS, max_side_px: int | None = None) -> Image.Image:
+        """The first half of `preprocess`. Raises as the function of this name does."""
+        return decode(data, draft_side_px=self._side(max_side_px), max_pixels=max_pixels)
 
     def to_pixels(self, image: Image.Image, max_side_px: int | None = None) -> NDArray[np.uint8]:
         """A decoded RGB picture of any size to (3, H, W). Raises UndecodableImage."""

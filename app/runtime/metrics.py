@@ -6,11 +6,17 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from opentelemetry import trace
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 from app.errors import DeadlineExceeded, ModelNotReady, QueueFull, ServingError
+from app.runtime.stages import take_decoding_s
+
+Stage = Literal["decode", "preprocess", "infer", "postprocess"]
+
+disable_created_metrics()  # type: ignore[no-untyped-call] # when a series began: twice the page, and nobody asks
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64)
@@ -21,6 +27,7 @@ class ServingMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # memory, processor time, open files
         model = ("model", "version")
         self.success = Counter("axon_inference_request_success", "Requests answered", model, registry=self.registry)
         self.failure = Counter("axon_inference_request_failure", "Requests failed", (*model, "reason"), registry=self.registry)
@@ -47,6 +54,11 @@ class ServingMetrics:
     def of(self, name: str, version: str) -> ModelMetrics:
         return ModelMetrics(self, name, version)
 
+    def refused(self, name: str, version: str, error: ServingError) -> None:
+        """A request to this model failed before the model heard of it; one that the model has counted is not counted again."""
+        if not error.counted:
+            self.failure.labels(name, version, _reason(error)).inc()
+
 
 class ModelMetrics:
     """The metrics of one model, its labels looked up once and not at every request."""
@@ -68,18 +80,24 @@ class ModelMetrics:
         self._batches = metrics.batches.labels(*labels)
         self._batch_size = metrics.batch_size.labels(*labels)
         self._queue_s = metrics.queue_s.labels(*labels)
-        self._compute_s = {stage: metrics.compute_s.labels(*labels, stage) for stage in ("preprocess", "infer", "postprocess")}
+        self._compute_s = {stage: metrics.compute_s.labels(*labels, stage) for stage in get_args(Stage)}
 
     @contextmanager
     def counted(self) -> Iterator[None]:
         """Count a request as pending while it is here, and by its outcome when it leaves."""
         self._pending.inc()
         started = time.monotonic()
+        name, version = self._labels
+        _tell_trace(model=name, version=version)
         try:
             yield
         except BaseException as error:
-            self._metrics.failure.labels(*self._labels, _reason(error)).inc()
+            reason = _reason(error)
+            self._metrics.failure.labels(name, version, reason).inc()
             self._failure_s.inc(time.monotonic() - started)
+            _tell_trace(failure=reason)
+            if isinstance(error, ServingError):
+                error.counted = True
             raise
         else:
             self._success.inc()
@@ -89,8 +107,25 @@ class ModelMetrics:
     def provider(self, requested: str, actual: str) -> None:
         self._metrics.provider.labels(*self._labels, requested, actual).set(1)
 
-    def computed(self, stage: Literal["preprocess", "infer", "postprocess"], seconds: float) -> None:
+    def computed(self, stage: Stage, seconds: float) -> None:
         self._compute_s[stage].observe(seconds)
+
+    @contextmanager
+    def preprocessing(self) -> Iterator[None]:
+        """What a thread does to make a request's rows; what of it was decoding is a stage of its own."""
+        take_decoding_s()  # of a request that failed here
+        started = time.monotonic()
+        yield
+        decode_s = take_decoding_s()
+        if decode_s:
+            self.computed("decode", decode_s)
+        self.computed("preprocess", time.monotonic() - started - decode_s)
+
+    def answered(self, started: float, prepared: float, ran: float, ended: float) -> None:
+        """time.monotonic() when a request came, had its rows, had its outputs, and had its answer."""
+        self.computed("postprocess", ended - ran)
+        self.request_s.observe(ended - started)
+        _tell_trace(preprocess_ms=(prepared - started) * 1e3, infer_ms=(ran - prepared) * 1e3, postprocess_ms=(ended - ran) * 1e3)
 
     def batch(self, size: int, oldest_wait_s: float, run_s: float) -> None:
         self.steps(1, size, run_s)
@@ -102,6 +137,13 @@ class ModelMetrics:
         self._batches.inc(count)
         self._batch_size.observe(size)
         self.computed("infer", run_s)
+
+
+def _tell_trace(**attributes: str | float) -> None:
+    """Of the request that is being answered, if it has one."""
+    span = trace.get_current_span()
+    if span.is_recording():
+        span.set_attributes({f"axon.{name}": value for name, value in attributes.items()})
 
 
 def _reason(error: BaseException) -> str:

@@ -58,6 +58,7 @@ class ModelRepository:
         self._statuses: dict[str, ModelStatus] = {}
         for name, version in self._scan():
             self._statuses[name] = ModelStatus(name, version, "loading")
+            metrics.model_ready.labels(name, version).set(0)
 
     def load_all(self) -> None:
         """Load and warm every model. One that cannot be served is refused, with its reason; the others go on."""
@@ -210,3 +211,4 @@ class ModelRepository:
     def _refuse(self, status: ModelStatus, reason: str) -> None:
         logger.error("%s/%s is refused: %s", status.name, status.version, reason)
         self._statuses[status.name] = ModelStatus(status.name, status.version, "refused", reason)
+        self._metrics.model_ready.labels(status.name, status.version).set(0)

@@ -91,7 +91,7 @@ class ServedModel:
             ran = time.monotonic()
             answers = await self._answer(partial(self._postprocess, rows, outputs, options), deadline)
         ended = time.monotonic()
-        self._observe_request(started, ran, ended)
+        self._metrics.answered(started, prepared, ran, ended)
         return Prediction(answers, _milliseconds(preprocess=prepared - started, infer=ran - prepared, total=ended - started))
 
     async def infer(self, inputs: Tensors, deadline: float | None = None) -> Tensors:
@@ -99,10 +99,11 @@ class ServedModel:
         started = time.monotonic()
         with self._metrics.counted(), self.batcher.room(len(next(iter(inputs.values()))), nbytes_of(inputs)) as room:
             rows = await self._off_the_loop(partial(self._take_apart, inputs, room), deadline)
+            prepared = time.monotonic()
             outputs = await self.batcher.submit(rows, deadline, room)
             ran = time.monotonic()
             answer = await self._answer(partial(stack_rows, outputs, self.manifest.graphs["model"].outputs), deadline)
-        self._observe_request(started, ran, time.monotonic())
+        self._metrics.answered(started, prepared, ran, time.monotonic())
         return answer
 
     def warm_up(self) -> None:
@@ -126,21 +127,19 @@ class ServedModel:
         return await self._off_the_loop(work, deadline) if self.pipeline.postprocess_blocks else work()
 
     def _preprocess(self, items: Sequence[Any], options: Any, room: Room) -> list[list[Any]]:
-        started = time.monotonic()
         rows = []
-        for item in items:
-            self._check_wanted(room)
-            rows.append(self.pipeline.preprocess(item, options))
-        self._metrics.computed("preprocess", time.monotonic() - started)
+        with self._metrics.preprocessing():
+            for item in items:
+                self._check_wanted(room)
+                rows.append(self.pipeline.preprocess(item, options))
         return rows
 
     def _take_apart(self, inputs: Tensors, room: Room) -> list[Any]:
-        started = time.monotonic()
         rows = []
-        for row in self.pipeline.rows(inputs):
-            self._check_wanted(room)
-            rows.append(row)
-        self._metrics.computed("preprocess", time.monotonic() - started)
+        with self._metrics.preprocessing():
+            for row in self.pipeline.rows(inputs):
+                self._check_wanted(room)
+                rows.append(row)
         return rows
 
     def _check_wanted(self, room: Room) -> None:
@@ -162,10 +161,6 @@ class ServedModel:
     def _observe_batch(self, timing: BatchTiming) -> None:
         self.health.succeeded()
         self._metrics.batch(timing.size, timing.oldest_wait_s, timing.run_s)
-
-    def _observe_request(self, started: float, ran: float, ended: float) -> None:
-        self._metrics.computed("postprocess", ended - ran)
-        self._metrics.request_s.observe(ended - started)
 
 
 def _milliseconds(**seconds: float) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,19 @@ ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
 SERVERS = ("api", "api-gpu")
+OBSERVERS = ("prometheus", "grafana")  # ready-made images
 KNOWN_KEYS = {  # of the Compose specification, those that we use: a typing slip must not become a setting that is ignored
-    "build", "cap_drop", "deploy", "environment", "healthcheck", "image", "ports", "profiles", "read_only", "restart", "security_opt",
-    "shm_size", "stop_grace_period", "tmpfs", "user", "volumes",
+    "build", "cap_drop", "command", "deploy", "environment", "healthcheck", "image", "ports", "profiles", "read_only", "restart",
+    "security_opt", "shm_size", "stop_grace_period", "tmpfs", "user", "volumes",
 }  # fmt: skip
 
 
-def test_there_are_a_server_for_each_processor_and_a_trainer_behind_their_profiles() -> None:
+def test_there_are_a_server_for_each_processor_its_observers_and_a_trainer_behind_their_profiles() -> None:
     assert {name: service.get("profiles", []) for name, service in SERVICES.items()} == {
         "api": [],
         "api-gpu": ["gpu"],
+        "prometheus": ["observability"],
+        "grafana": ["observability"],
         "trainer": ["train"],
     }
 
@@ -29,7 +33,21 @@ def test_there_are_a_server_for_each_processor_and_a_trainer_behind_their_profil
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_has_no_key_that_compose_does_not_know(name: str) -> None:
     assert set(SERVICES[name]) - KNOWN_KEYS == set()
-    assert (ROOT / SERVICES[name]["build"]["dockerfile"]).is_file()
+    if name not in OBSERVERS:
+        assert (ROOT / SERVICES[name]["build"]["dockerfile"]).is_file()
+
+
+@pytest.mark.parametrize("name", OBSERVERS)
+def test_an_observer_is_one_version_and_can_write_nothing_but_its_data(name: str) -> None:
+    service = SERVICES[name]
+    assert re.fullmatch(r"[a-z]+/[a-z]+:v?[0-9]+\.[0-9]+\.[0-9]+", service["image"])
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    sources = [volume.split(":") for volume in service["volumes"]]
+    for source, _, *mode in sources:
+        assert (source in COMPOSE["volumes"] and not mode) or ((ROOT / source).is_file() and mode == ["ro"]), source
 
 
 @pytest.mark.parametrize("name", SERVERS)

@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 
 from app.http_head import MAX_HEAD_BYTES
+from app.runtime.metrics import ServingMetrics
 from app.settings import Settings
 
-TEXT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+FILE = Path(__file__).parents[2] / "docs" / "operations.md"
+TEXT = FILE.read_text(encoding="utf-8")
 CAPS = re.findall(r"^\| (?P<what>[^|]+) \| (?P<setting>[^|]+) \| (?P<default>[^|]+) \| [^|]+ \|$", TEXT, re.MULTILINE)
 
 
@@ -44,3 +46,16 @@ def test_the_caps_without_a_setting_are_the_codes() -> None:
     assert fixed["a form: one file, and fields"] == str(MAX_FORM_FIELDS)
     assert fixed["texts that are explained"] == str(MAX_EXPLAINED_TEXTS)
     assert fixed["stop strings, and characters of each"] == f"{MAX_STOPS} and {MAX_STOP_CHARS}"
+
+
+def test_the_table_of_metrics_is_what_the_server_measures() -> None:
+    families = {family.name + ("_total" if family.type == "counter" else ""): family for family in ServingMetrics().registry.collect()}
+    named = set(re.findall(r"`((?:axon|process)_\w+)`", TEXT))
+    assert named - set(families) == set()
+    assert {name for name in families if name.startswith("axon_")} - named == set()
+
+
+def test_every_link_leads_somewhere() -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", TEXT)
+    assert links
+    assert [link for link in links if not (FILE.parent / link).exists()] == []

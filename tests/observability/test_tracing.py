@@ -74,6 +74,27 @@ def test_a_request_is_a_span_named_for_its_route(traced: Traced) -> None:
     assert (span.resource.attributes["service.name"], span.parent) == ("axon", None)
 
 
+def test_a_span_says_which_model_answered_and_where_the_time_went(traced: Traced) -> None:
+    traced.client.post(WORDS, json={"text": "good"})
+    tensors = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["good"]}]}
+    assert traced.client.post("/v2/models/words/infer", json=tensors).status_code == 200
+    for span in traced.spans():
+        found = attributes(span)
+        assert (found["axon.model"], found["axon.version"]) == ("words", "1")
+        assert "axon.failure" not in found
+        stages = [found[f"axon.{stage}_ms"] for stage in ("preprocess", "infer", "postprocess")]
+        assert all(stage >= 0 for stage in stages)
+        assert span.end_time is not None
+        assert span.start_time is not None
+        assert 0 < sum(stages) <= (span.end_time - span.start_time) / 1e6
+
+
+def test_a_span_says_why_a_model_did_not_answer(traced: Traced) -> None:
+    traced.client.post("/v1/image-classification/colours", content=b"rubbish", headers={"content-type": "image/png"})
+    found = attributes(traced.span())
+    assert (found["axon.model"], found["axon.failure"]) == ("colours", "invalid")
+
+
 def test_the_callers_trace_is_continued(traced: Traced) -> None:
     traced.client.get("/v1/models", headers={"traceparent": f"00-{TRACE}-{PARENT}-01"})
     span = traced.span()

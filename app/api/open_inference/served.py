@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 
 from app.api.dependencies import describe_model
-from app.api.state import repository
+from app.api.state import note_model, repository
 from app.errors import ModelNotFound
 from app.runtime.pipeline import Servable
 
@@ -31,4 +31,5 @@ def get_served(request: Request) -> Servable:
     served, version = model.manifest.version, request.path_params.get("version")
     if version not in (None, served):
         raise ModelNotFound(f"{model.name}/{version}", [f"{model.name}/{served}"])
+    note_model(request, model)
     return model

@@ -16,6 +16,7 @@ from app.contract.manifest import ModelManifest, TensorSpec
 from app.errors import InvalidOption, ModelRejected
 from app.runtime.options import Limits
 from app.runtime.served_model import ServedModel
+from app.runtime.stages import decoding
 from app.tasks.image_classification.schemas import ClassificationOptions
 
 Pixels = NDArray[np.uint8]  # (3, H, W)
@@ -57,7 +58,9 @@ class ImageClassificationPipeline:
     def preprocess(self, item: bytes, options: ClassificationOptions) -> list[Pixels]:
         """An encoded picture to one view, or to all its rotations and reflections."""
         self._decide(None, options)  # a wrong option is refused before the picture is decoded
-        pixels = self._processor.preprocess(item, self._limits.max_image_pixels)
+        with decoding():
+            image = self._processor.decode(item, self._limits.max_image_pixels)
+        pixels = self._processor.to_pixels(image)
         return dihedral_views(pixels) if options.augment else [pixels]
 
     def rows(self, inputs: dict[str, NDArray[Any]]) -> Iterator[Pixels]:

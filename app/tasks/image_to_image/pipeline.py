@@ -20,6 +20,7 @@ from app.errors import BadRequest, InputTooLarge, InvalidOption, ModelRejected
 from app.runtime.options import Limits
 from app.runtime.pipeline import Tensors
 from app.runtime.served_model import ServedModel
+from app.runtime.stages import decoding
 from app.tasks.image_to_image.schemas import FORMS, JSON, Order, PictureOptions
 
 
@@ -85,7 +86,9 @@ class ImageToImagePipeline:
         return Order(condition, checked.preserve_colour, side, form, understood)
 
     def preprocess(self, item: bytes, options: Order) -> list[PictureRow]:
-        pixels = self._processor.preprocess(item, self._limits.max_image_pixels, options.max_side_px)
+        with decoding():
+            image = self._processor.decode(item, self._limits.max_image_pixels, options.max_side_px)
+        pixels = self._processor.to_pixels(image, options.max_side_px)
         return [PictureRow(pixels, options.condition)]
 
     def rows(self, inputs: Tensors) -> Iterator[PictureRow]:
