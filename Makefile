@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(shell for python in python3 python3.14 python3.13 python
 	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python; done))
 
 TINY_RUNS := runs/tiny
-RECIPES = $(subst _,-,$(patsubst training/recipes/%/config.py,%,$(wildcard training/recipes/*/config.py)))
+RECIPES = $(subst _,-,$(patsubst training/recipes/%/export.py,%,$(wildcard training/recipes/*/export.py)))
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-server test-training lint format bench train-tiny clean

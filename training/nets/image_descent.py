@@ -2,40 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-Optimizer = Literal["adam", "lbfgs"]
-HISTORY = 10  # pairs that L-BFGS remembers
+Optimizer = Literal["lbfgs", "adam"]
+HISTORY = 10  # pairs of steps and gradients that L-BFGS remembers
 
 
-def descend(
-    start: Tensor, loss: Callable[[Tensor], Tensor], steps: int, optimizer: Optimizer = "lbfgs", learning_rate: float = 0.02
-) -> Iterator[tuple[Tensor, float]]:
-    """After each of `steps` evaluations of the loss: (the image in [0, 1] that it was of, its loss). `learning_rate` is Adam's.
+class ImageDescent:
+    """Every step evaluates the loss once and moves the image. `learning_rate` is Adam's, in shares of the range of a pixel.
 
-    The loss sees the clamped image, but its gradient passes as if nothing were clamped: a pixel may come back from its limit.
+    The loss sees the image clamped to [0, 1], but its gradient passes as if nothing were clamped: a pixel may leave its limit again.
     """
-    image = start.clone(memory_format=torch.contiguous_format).requires_grad_()  # (1, 3, H, W); L-BFGS wants one order
-    seen: list[tuple[Tensor, float]] = []
 
-    def evaluate() -> Tensor:
-        moving.zero_grad()
-        clamped = image + (image.detach().clamp(0, 1) - image.detach())
-        value = loss(clamped)
+    def __init__(
+        self, start: Tensor, loss: Callable[[Tensor], Tensor], optimizer: Optimizer = "lbfgs", learning_rate: float = 0.02
+    ) -> None:
+        self._loss = loss
+        self._image = start.clone(memory_format=torch.contiguous_format).requires_grad_()  # (1, 3, H, W); L-BFGS wants one order
+        self._optimizer: torch.optim.Optimizer
+        if optimizer == "adam":
+            self._optimizer = torch.optim.Adam([self._image], lr=learning_rate)
+        else:  # one iteration a step, without a line search: one evaluation too
+            self._optimizer = torch.optim.LBFGS([self._image], max_iter=1, history_size=HISTORY, tolerance_grad=0, tolerance_change=0)
+
+    @property
+    def picture(self) -> Tensor:
+        """The image after the last step, (1, 3, H, W) in [0, 1]."""
+        return self._image.detach().clamp(0, 1)
+
+    def step(self) -> float:
+        """Move the image once. The loss that it had before."""
+        value = self._optimizer.step(self._evaluate)  # type: ignore[arg-type]
+        return float(value)
+
+    def _evaluate(self) -> Tensor:
+        self._optimizer.zero_grad()
+        value = self._loss(self._image + (self.picture - self._image.detach()))
         value.backward()  # type: ignore[no-untyped-call]
-        seen.append((clamped.detach(), value.item()))
-        return value
+        return value.detach()
 
-    moving: torch.optim.Optimizer
-    if optimizer == "adam":
-        moving = torch.optim.Adam([image], lr=learning_rate)
-    else:
-        moving = torch.optim.LBFGS([image], max_iter=1, history_size=HISTORY, tolerance_grad=0, tolerance_change=0)
-    for _ in range(steps):
-        seen.clear()
-        moving.step(evaluate)  # type: ignore[arg-type]
-        yield seen[0]
+    def state_dict(self) -> dict[str, Any]:
+        return {"image": self._image.detach(), "optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        with torch.no_grad():
+            self._image.copy_(state["image"])
+        self._optimizer.load_state_dict(state["optimizer"])

@@ -21,6 +21,8 @@ DEPTHS = (2, 2, 4, 4, 4)  # convolutions of each block; blocks are parted by 2 x
 WIDTHS = (64, 128, 256, 512, 512)
 LAYERS = tuple(f"conv{block}_{number}" for block, depth in enumerate(DEPTHS, 1) for number in range(1, depth + 1))
 
+STAND_IN_WIDTHS = (8, 12, 16, 16, 16)
+
 CAFFE_MEAN, CAFFE_DEVIATION = (123.68, 116.779, 103.939), (1.0, 1.0, 1.0)  # of RGB pixels from 0 to 255
 TORCHVISION_MEAN, TORCHVISION_DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # the same data, on the scale 0 to 255
 
@@ -57,6 +59,19 @@ class Vgg19Features(nn.Module):
             if len(found) == len(wanted):
                 return found
         raise DataError(f"these VGG19 weights end at {self.layers[-1]}; {', '.join(sorted(wanted - set(found)))} needs a full checkpoint")
+
+
+def stand_in() -> Vgg19Features:
+    """Few channels with random weights, the same every time: what tests have in VGG19's place."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Vgg19Features(depth=8, widths=STAND_IN_WIDTHS).eval()
+
+
+def find_vgg19(name: str, data_root: Path | None) -> Vgg19Features:
+    """The file of that name under the data root, or anywhere. Raises DataError."""
+    path = Path(name)
+    return load_vgg19(path if data_root is None or path.is_file() else data_root / path)
 
 
 def load_vgg19(path: Path) -> Vgg19Features:

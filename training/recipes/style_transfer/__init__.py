@@ -1,3 +1,4 @@
 """Photographs in the manner of paintings: one feed-forward network, a style is a row of its normalisation's parameters."""
 
-COMMANDS = {"add-style": "painting"}  # beyond the four of every recipe; a bare word behind it is this setting
+# Beyond the four of every recipe, with the setting that a bare word behind the command is.
+COMMANDS = {"add-style": "painting", "yardstick": "yardstick"}

@@ -15,18 +15,27 @@ from training.recipes.style_transfer.config import Config
 from training.recipes.style_transfer.data import Photographs
 
 
-def draw_batch(photographs: Photographs, config: Config, epoch: int, step: int, rank: int = 0, ranks: int = 1) -> tuple[Tensor, Tensor]:
-    """This process's part of a step: images (P, 3, H, W) in [0, 1], and conditions (P, K + 1, S + 1), the last of each neutral."""
+def draw_images(photographs: Photographs, config: Config, epoch: int, step: int, rank: int = 0, ranks: int = 1) -> Tensor:
+    """This process's part of a step: (P, 3, H, W) in [0, 1]."""
     draw = np.random.default_rng((config.seed, epoch, step))
     numbers = draw.choice(photographs.splits["train"], config.photographs, replace=False)
     seeds = draw.integers(2**32, size=config.photographs)
-    conditions = draw_conditions(config, draw)
-    mine = slice(rank * config.photographs // ranks, (rank + 1) * config.photographs // ranks)
+    mine = part(config, rank, ranks)
     images = [cut(photographs.pixels[number], config, epoch, seed) for number, seed in zip(numbers[mine], seeds[mine], strict=True)]
-    return torch.cat(images).contiguous(memory_format=torch.channels_last), conditions[mine]
+    return torch.cat(images).contiguous(memory_format=torch.channels_last)
 
 
-def draw_conditions(config: Config, draw: np.random.Generator) -> Tensor:
+def draw_conditions(config: Config, epoch: int, step: int, rank: int = 0, ranks: int = 1) -> Tensor:
+    """The styles of those images, (P, K + 1, S + 1), the last of each the neutral one."""
+    return mix_styles(config, np.random.default_rng((config.seed, epoch, step, 1)))[part(config, rank, ranks)]
+
+
+def part(config: Config, rank: int, ranks: int) -> slice:
+    """A process's photographs of a global batch."""
+    return slice(rank * config.photographs // ranks, (rank + 1) * config.photographs // ranks)
+
+
+def mix_styles(config: Config, draw: np.random.Generator) -> Tensor:
     """(P, K + 1, S + 1). Paintings come in turns, so that each is seen equally often; some rows mix two, the neutral one among them."""
     count, paintings = config.photographs * config.styles, len(config.paintings)
     turns = [draw.permutation(paintings) for _ in range(-(-count // paintings))]

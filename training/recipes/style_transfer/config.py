@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from training.nets.image_descent import Optimizer
+
 
 @dataclass(frozen=True)
 class NetConfig:
@@ -57,9 +59,14 @@ class Config:
     net: NetConfig = field(default_factory=NetConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     evaluated_photographs: int = 10  # of the test split, each in every style
-    evaluated_px: int = 192  # centre squares
+    evaluated_px: int = 144  # centre squares
+    yardstick: Optimizer = "lbfgs"  # Gatys' own choice
+    yardstick_learning_rate: float = 0.02  # Adam's
+    compare_adam: bool = False  # `evaluate` also measures the yardstick with Adam
     gatys_steps: int = 100  # of the yardstick
     sheet_steps: int = 300  # of its pictures in the contact sheet
+    timed_px: tuple[int, ...] = (512, 1024)  # sides at which `evaluate` measures the time
     painting: str = ""  # add-style: the file of a new painting
-    added_steps: int = 200  # add-style: steps
+    added_steps: int = 200  # add-style: steps, of `photographs` images each
+    added_learning_rate: float = 1e-2
     synthetic: bool = False  # the tiny preset draws its own pictures, and has a random network in VGG19's place

@@ -126,5 +126,11 @@ def choice_name(painting: str) -> str:
     return Path(painting).stem.lower().replace("_", "-").replace(" ", "-")
 
 
+def title_of(painting: str) -> str:
+    """Title, artist and year where the recipe knows them, else the file's name in words."""
+    stem = Path(painting).stem
+    return TITLES.get(stem, stem.replace("_", " ").replace("-", " ").capitalize())
+
+
 def to_pixels(image: Image.Image) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))  # (H, W, 3) -> (3, H, W)

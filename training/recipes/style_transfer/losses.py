@@ -6,18 +6,15 @@ Shapes: B images, 3 colours, H x W pixels, S paintings, and the condition (B, S 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from training.kit.run import Run
 from training.nets.perceptual import PerceptualLoss, total_variation
-from training.nets.vgg19 import Vgg19Features, load_vgg19
+from training.nets.vgg19 import Vgg19Features, find_vgg19, stand_in
 from training.recipes.style_transfer.config import Config, LossConfig
-from training.recipes.style_transfer.data import data_root, load_painting
-
-STAND_IN_WIDTHS = (8, 12, 16, 16, 16)
+from training.recipes.style_transfer.data import load_painting
 
 
 class PaintingLoss(nn.Module):
@@ -60,11 +57,6 @@ def build_loss(run: Run[Config], paintings: Iterable[str]) -> PaintingLoss:
 
 
 def load_features(run: Run[Config]) -> Vgg19Features:
-    """VGG19 up to where the file ends; for synthetic pictures a narrow random network in its place."""
-    if run.config.synthetic:
-        torch.manual_seed(0)
-        features = Vgg19Features(depth=8, widths=STAND_IN_WIDTHS)
-    else:
-        path = Path(run.config.loss.vgg19)
-        features = load_vgg19(path if path.is_file() else data_root(run) / path)
-    return features.eval().to(memory_format=torch.channels_last)
+    """VGG19 up to where the file ends; for synthetic pictures a narrow random network in its place. Raises DataError."""
+    features = stand_in() if run.config.synthetic else find_vgg19(run.config.loss.vgg19, run.data_root)
+    return features.to(memory_format=torch.channels_last)

@@ -92,3 +92,18 @@ class TransformNet(nn.Module):
 def enlarge(x: Tensor, like: Tensor) -> Tensor:
     """Each pixel four times, cut to the size of `like`, (B, C, h, w) -> (B, C, H, W) with H = 2h or 2h - 1."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")[:, :, : like.shape[2], : like.shape[3]]
+
+
+def with_new_style(network: TransformNet) -> TransformNet:
+    """The same network with one more row before the neutral one: the mean of the painted ones, from which it learns its own."""
+    state = network.state_dict()
+    for name, rows in style_rows(network).items():
+        state[name] = torch.cat([rows[:-1], rows[:-1].mean(0, keepdim=True), rows[-1:]])  # (S, C) -> (S + 1, C)
+    grown = TransformNet(len(state["share"]), network.stem.conv.out_channels, len(network.blocks))
+    grown.load_state_dict(state)
+    return grown.to(memory_format=torch.channels_last)
+
+
+def style_rows(network: TransformNet) -> dict[str, nn.Parameter]:
+    """Everything that belongs to a style: scales, shifts and the photograph's share, a row a style each."""
+    return {name: parameter for name, parameter in network.named_parameters() if name.endswith((".scale", ".shift")) or name == "share"}

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from torch import Tensor, nn
+from torch import Tensor
 
-from training.recipes.style_transfer.config import Config
 from training.recipes.style_transfer.data import Photographs, to_pixels
+from training.recipes.style_transfer.model import TransformNet
 
 GAP_PX = 4
 SHEET_PHOTOGRAPHS, SHEET_PX = 3, 192
@@ -25,12 +25,12 @@ def centre_squares(photographs: Photographs, numbers: Iterable[int], px: int) ->
 
 
 @torch.no_grad()
-def write_sheet(path: Path, network: nn.Module, photographs: Photographs, config: Config) -> None:
+def write_sheet(path: Path, network: TransformNet, photographs: Photographs) -> None:
     """Validation photographs beside themselves in the neutral row and in every style."""
     network.eval()
     device = next(network.parameters()).device
     images = centre_squares(photographs, photographs.splits["validation"][:SHEET_PHOTOGRAPHS], SHEET_PX)
-    choices = torch.eye(len(config.paintings) + 1).roll(1, 0)  # the neutral row first
+    choices = torch.eye(network.share.shape[0]).roll(1, 0)  # the neutral row first
     rows = []
     for image in images.split(1):
         painted = network(image.expand(len(choices), -1, -1, -1).to(device), choices.to(device)).cpu()

@@ -13,9 +13,9 @@ PAINTINGS = ("stripes", "dots")
 
 
 def photographs(count: int, seed: int) -> dict[str, bytes]:
-    """Name -> PNG of coloured discs on a gradient, of unequal sizes."""
+    """Name -> PNG, of unequal sizes."""
     draw = np.random.default_rng(seed)
-    return {f"synthetic_{i:03d}": to_png(_discs(draw, SIDE_PX + 4 * (i % 3), SIDE_PX)) for i in range(count)}
+    return {f"synthetic_{i:03d}": to_png(discs(draw, SIDE_PX + 4 * (i % 3), SIDE_PX)) for i in range(count)}
 
 
 def painting(name: str) -> bytes:
@@ -35,7 +35,8 @@ def to_png(pixels: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def _discs(draw: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
+def discs(draw: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
+    """Soft coloured discs on a gradient, (H, W, 3)."""
     down, right = np.mgrid[:height, :width]
     pixels = draw.uniform(0, 255, 3) + draw.uniform(-1.5, 1.5, 3) * down[:, :, None]  # (H, W, 3)
     for _ in range(4):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,16 +15,15 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from training.kit import checkpoint
 from training.kit.processes import launch_fabric
 from training.kit.run import Run
 from training.kit.run_log import RunLog
-from training.recipes.style_transfer.batches import draw_batch
+from training.recipes.style_transfer.batches import draw_conditions, draw_images
 from training.recipes.style_transfer.config import Config
 from training.recipes.style_transfer.data import Photographs, load
 from training.recipes.style_transfer.losses import PaintingLoss, build_loss
-from training.recipes.style_transfer.model import TransformNet
 from training.recipes.style_transfer.sheets import centre_squares, write_sheet
+from training.recipes.style_transfer.state import build, resume, save
 
 VALIDATION_PHOTOGRAPHS = 4  # of an epoch's figure, each in every style
 
@@ -47,8 +45,9 @@ def main(run: Run[Config]) -> None:
         model.train()
         for step in tqdm(range(config.steps), f"epoch {epoch}", disable=not fabric.is_global_zero, mininterval=10):
             set_learning_rate(optimizer, config, epoch * config.steps + step)
-            batch = draw_batch(photographs, config, epoch, step, fabric.global_rank, fabric.world_size)
-            images, condition = (part.to(fabric.device) for part in batch)  # (P, 3, H, W), (P, K + 1, S + 1): the last one neutral
+            place = epoch, step, fabric.global_rank, fabric.world_size
+            images = draw_images(photographs, config, *place).to(fabric.device)  # (P, 3, H, W)
+            condition = draw_conditions(config, *place).to(fabric.device)  # (P, K + 1, S + 1), the last of each photograph neutral
             with fabric.autocast():
                 content = loss.perceptual.content(images).repeat_interleave(config.styles, 0)  # (P K, C, h, w)
             photographed = images.repeat_interleave(config.styles + 1, 0)  # (P (K + 1), 3, H, W)
@@ -72,13 +71,8 @@ def main(run: Run[Config]) -> None:
             content_loss, style_loss, anchor_loss = np.mean(losses, axis=0)
             log.write(epoch, content=content_loss, style=style_loss, anchors=anchor_loss, **measured, seconds=seconds)
             save(run, network, average, optimizer, epoch=epoch + 1, duration_s=duration_s, trained_at=time.time())
-            write_sheet(run.directory / "sheets" / f"{epoch:03d}.png", average.module, photographs, config)
+            write_sheet(run.directory / "sheets" / f"{epoch:03d}.png", average.module, photographs)
         fabric.barrier()
-
-
-def build(config: Config) -> TransformNet:
-    network = TransformNet(len(config.paintings) + 1, config.net.width, config.net.blocks, config.net.share)
-    return network.to(memory_format=torch.channels_last)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: Config, step: int) -> None:
@@ -102,19 +96,3 @@ def measure(network: nn.Module, photographs: Photographs, loss: PaintingLoss, co
         totals.append((kept + style).mean().item())
         errors.append((painted[-1] - image[0]).square().mean().item())
     return {"validation_loss": float(np.mean(totals)), "neutral_error": float(np.mean(errors))}
-
-
-def save(run: Run[Config], network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, **progress: Any) -> None:
-    state = {"model": network.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-    checkpoint.save(run.checkpoint, {**state, **progress})
-
-
-def resume(run: Run[Config], network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
-    """Bring back the last finished epoch: (epoch to do next, seconds spent)."""
-    state = checkpoint.load(run.checkpoint)
-    if state is None:
-        return 0, 0.0
-    network.load_state_dict(state["model"])
-    average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["epoch"], state["duration_s"]

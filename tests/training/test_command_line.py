@@ -1,0 +1,42 @@
+"""What `axon-train` makes of its arguments."""
+
+from __future__ import annotations
+
+import pytest
+
+from training.__main__ import as_overrides, parse, step_of
+from training.kit.config import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["--content", "a.jpg", "--style=b.jpg", "steps=3"], ["content=a.jpg", "style=b.jpg", "steps=3"]),
+        (["--domain-a", "horses"], ["domain_a=horses"]),
+        (["--preset", "tiny", "--run=here", "--models", "m"], ["--preset", "tiny", "--run=here", "--models", "m"]),
+        (["--loss.style-weight", "3"], ["loss.style_weight=3"]),
+    ],
+)
+def test_an_option_that_is_not_the_commands_own_is_a_setting(given: list[str], expected: list[str]) -> None:
+    assert as_overrides(given) == expected
+
+
+def test_options_and_settings_may_be_mixed() -> None:
+    arguments = parse(["gatys", "train", "--content", "a.jpg", "steps=3", "--preset", "tiny", "--style", "b.jpg"])
+    assert (arguments.preset, arguments.overrides) == ("tiny", ["content=a.jpg", "steps=3", "style=b.jpg"])
+
+
+def test_a_command_of_a_recipe_takes_its_word_bare() -> None:
+    arguments = parse(["style-transfer", "add-style", "sea.jpg", "added_steps=9"])
+    assert step_of(arguments, "training.recipes.style_transfer") == "training.recipes.style_transfer.add_style"
+    assert arguments.overrides == ["painting=sea.jpg", "added_steps=9"]
+
+
+def test_a_recipe_without_a_network_has_nothing_to_export_and_says_what_it_has() -> None:
+    with pytest.raises(ConfigError, match=r"gatys has no command 'export'; it has: prepare, train, evaluate$"):
+        step_of(parse(["gatys", "export"]), "training.recipes.gatys")
+
+
+def test_a_command_that_nobody_knows_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"has no command 'fly'; it has: prepare, train, evaluate, export, add-style"):
+        step_of(parse(["style-transfer", "fly"]), "training.recipes.style_transfer")

@@ -1,0 +1,77 @@
+"""A run's weights: saved and brought back in the middle of training, and loaded when it is done, with the styles added since."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from training.kit import checkpoint
+from training.kit.data import DataError
+from training.kit.half import rounded
+from training.kit.run import Run
+from training.recipes.style_transfer.config import Config
+from training.recipes.style_transfer.data import choice_name
+from training.recipes.style_transfer.model import TransformNet, style_rows, with_new_style
+
+
+def build(config: Config) -> TransformNet:
+    network = TransformNet(len(config.paintings) + 1, config.net.width, config.net.blocks, config.net.share)
+    return network.to(memory_format=torch.channels_last)
+
+
+def save(run: Run[Config], network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, **progress: Any) -> None:
+    state = {"model": network.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
+    checkpoint.save(run.checkpoint, {**state, **progress})
+
+
+def resume(run: Run[Config], network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+    """Bring back the last finished epoch: (epoch to do next, seconds spent)."""
+    state = checkpoint.load(run.checkpoint)
+    if state is None:
+        return 0, 0.0
+    network.load_state_dict(state["model"])
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["epoch"], state["duration_s"]
+
+
+def load_network(run: Run[Config]) -> tuple[TransformNet, list[str]]:
+    """The averaged weights of the last finished epoch with every added style, as float16 holds them; and the paintings, row by row."""
+    state = load_progress(run)
+    if state["epoch"] < run.config.epochs:
+        print(f"this run has done {state['epoch']} of its {run.config.epochs} epochs", flush=True)
+    network, paintings = build(run.config), list(run.config.paintings)
+    weights = {name.removeprefix("module."): value for name, value in state["average"].items() if name.startswith("module.")}
+    network.load_state_dict(weights)
+    for path in sorted((run.directory / "added").glob("*.pt")):
+        added = checkpoint.load(path) or {}
+        network = with_new_style(network)
+        with torch.no_grad():
+            for name, rows in style_rows(network).items():
+                rows[len(paintings)] = added["rows"][name]
+        paintings.append(added["painting"])
+    return rounded(network).eval(), paintings
+
+
+def load_progress(run: Run[Config]) -> dict[str, Any]:
+    """The checkpoint as it is. Raises DataError."""
+    state = checkpoint.load(run.checkpoint)
+    if state is None:
+        raise DataError(f"{run.checkpoint} is missing: run `axon-train {run.recipe} train` with this preset first")
+    return state
+
+
+def fingerprint(network: nn.Module) -> str:
+    """Tells one set of weights from another."""
+    digest = hashlib.sha256()
+    for parameter in network.parameters():
+        digest.update(parameter.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def added_file(run: Run[Config], painting: str) -> Path:
+    return run.directory / "added" / f"{choice_name(painting)}.pt"
