@@ -6,6 +6,7 @@ import http.client
 import json
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from tritonclient.utils import InferenceServerException
 
 from tests.character_models import most_likely_text, write_summing_model
 from tests.e2e.browser import HOST, Browser, chromium, missing_program
-from tests.e2e.server import RunningServer, running_server
+from tests.e2e.server import ROOT, RunningServer, environment, running_server
 from tests.model_repository import write_word_model
 
 KEY, ADMIN_KEY = "key-of-the-continuous-integration", "key-of-the-operator-0001"
@@ -46,6 +47,26 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     settings = {"api_keys_file": keys, "admin_key_file": admin, "log_format": "json", "public_pages": True, "cores": 1}
     with running_server(root, tmp_path_factory.mktemp("server") / "log", **settings) as server:
         yield server
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"api_keys": "short"}, "AXON_API_KEYS: api_keys must hold keys of 16 to 256 letters"),
+        ({"api_keys": ""}, "AXON_API_KEYS: api_keys must hold a key, or not be set"),
+        ({"api_keys_file": "/absent"}, "AXON_API_KEYS_FILE: api_keys_file must be a file that can be read"),
+        ({"api_keys": f"{KEY},{KEY}"}, "AXON_API_KEYS: api_keys must not hold a key twice"),
+        ({"cors_origins": "example.org"}, "AXON_CORS_ORIGINS: cors_origins must be origins"),
+        ({"rate_limit_per_minute": 0}, "AXON_RATE_LIMIT_PER_MINUTE: rate_limit_per_minute must be at least 1"),
+    ],
+)
+def test_with_a_wrong_key_the_server_does_not_start_and_says_why(settings: dict[str, object], says: str) -> None:
+    command = [sys.executable, "-m", "app", "serve"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, env=environment(**settings))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"axon: {says}")
+    assert len(done.stderr.splitlines()) == 1
+    assert KEY not in done.stderr
 
 
 def with_key(server: RunningServer, key: str) -> openai.OpenAI:
