@@ -30,9 +30,7 @@ TEXTS = [
 PROMPTS = ["\n", "Happy families are all alike", "To be, or not to be: that is the question\n" * 7, "q"]
 SENTENCES = [
     ("not bad at all", "positive"),
-    pytest.param(
-        "I expected more", "negative", marks=pytest.mark.xfail(strict=True, reason="known miss of sentiment/1: P(negative) is 0.49")
-    ),
+    ("I expected more", "negative"),
     ("I expected more.", "negative"),
     ("A wonderful film, moving from the first scene to the last.", "positive"),
     ("Terrible. I want my two hours back.", "negative"),
