@@ -53,7 +53,13 @@ def create_app(settings: Settings, traces: TracerProvider | None = None) -> Fast
             repository = make_repository(settings, executor, cores, serving_metrics)
             loading = asyncio.create_task(asyncio.to_thread(repository.load_all))
             admin_digest = settings.admin_digest()
-            yield {"settings": settings, "repository": repository, "metrics": serving_metrics, "admin_digest": admin_digest}
+            yield {
+                "settings": settings,
+                "repository": repository,
+                "metrics": serving_metrics,
+                "admin_digest": admin_digest,
+                "draining": False,
+            }
             await loading
             await repository.drain(settings.drain_timeout_ms / 1000)
         if provider is not None:

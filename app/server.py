@@ -1,43 +1,91 @@
-"""uvicorn, with a shutdown that keeps its word: accepted requests get their time, and after it a clear 503."""
+"""uvicorn, with signals that keep their word.
+
+SIGTERM or SIGINT: not ready from now on. Requests that have begun are answered, new ones hear 503; when all are answered, or
+the grace is over and the rest has heard 503 or an error event, the process ends with status 0. A second one ends it at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
+import logging
+import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from functools import partial
+from types import FrameType
 
 import uvicorn
 
 from app.http_head import BoundedHttp
 from app.main import create_app
+from app.runtime.run_threads import are_left
 from app.settings import Settings
 
-ANSWER_S = 5  # after the grace: for runs that cannot be stopped, and to write the last answers
+logger = logging.getLogger("axon.server")
+
+ANSWER_S = 2  # after the grace: to write the last answers
+CLOSE = (b"connection", b"close")
 
 
 class Server(uvicorn.Server):
-    """Stops listening at the signal; requests that never ran when the grace is over are answered with ModelNotReady."""
+    """Goes on listening while it drains: a balancer that asks whether it is ready hears so, and nobody is turned away unheard."""
 
     def __init__(self, config: uvicorn.Config, grace_s: float) -> None:
         super().__init__(config)
         self._grace_s = grace_s
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._draining: asyncio.Task[None] | None = None
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        expiry = asyncio.create_task(self._fail_after_grace())
-        await super().shutdown(sockets)
-        expiry.cancel()
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """uvicorn would raise the signal again at its end, and the exit status would be the signal's."""
+        self._loop = asyncio.get_running_loop()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._stop)
+        yield
 
-    async def _fail_after_grace(self) -> None:
-        await asyncio.sleep(self._grace_s)
-        if (repository := self.lifespan.state.get("repository")) is not None:
-            await repository.drain(0)
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_DFL)
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._begin_drain, signal.Signals(number).name)
+
+    def _begin_drain(self, name: str) -> None:
+        if not self.started:
+            self.should_exit = True
+            return
+        logger.info("%s: shutting down; %d requests have %g s, a second signal ends at once", name, len(self._begun()), self._grace_s)
+        self._draining = asyncio.get_running_loop().create_task(self._drain())
+
+    async def _drain(self) -> None:
+        self.lifespan.state["draining"] = True  # for requests that begin from now on: each has a copy
+        self._close_kept_connections()
+        if begun := self._begun():
+            _, late = await asyncio.wait(begun, timeout=self._grace_s)
+            if late:
+                logger.warning("the grace is over: %d requests are given up", len(late))
+                await self.lifespan.state["repository"].drain(0)
+        self.should_exit = True
+
+    def _begun(self) -> set[asyncio.Task[None]]:
+        return set(self.server_state.tasks)
+
+    def _close_kept_connections(self) -> None:
+        """Each behind its next answer: closed at once, an idle one could cut off a request that is on its way."""
+        self.config.encoded_headers.append(CLOSE)
+        self.server_state.default_headers = [*self.server_state.default_headers, CLOSE]
+        for connection in self.server_state.connections:
+            cycle = getattr(connection, "cycle", None)
+            if cycle is not None and not cycle.response_complete:
+                connection.shutdown()
 
 
 def run(settings: Settings) -> None:
     """Serve until a signal says stop; exits 3 if the server could not start."""
-    grace_s = settings.drain_timeout_ms / 1000
     config = uvicorn.Config(
         create_app(settings),
         host=settings.host,
@@ -46,10 +94,13 @@ def run(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=int(grace_s) + ANSWER_S,
+        timeout_graceful_shutdown=ANSWER_S,
     )
-    server = Server(config, grace_s)
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run()
+    server = Server(config, settings.drain_timeout_ms / 1000)
+    server.run()
     if not server.started:
         sys.exit(3)
+    if are_left():
+        logger.warning("a run does not come back: the process ends without it")
+        logging.shutdown()
+        os._exit(0)  # to take the libraries down below a run that goes on could crash

@@ -1,4 +1,4 @@
-"""`python -m bench`: throughput over HTTP against the limit, idle latency against the direct call, streams of text, drawings."""
+"""`python -m bench`: throughput over HTTP against the limit, idle latency against the direct call, streams of text, drawings, overload."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from app.runtime.cores import available_cores
-from bench import drawing, writing
+from bench import drawing, overload, writing
 from bench.clients import check, closed_loop, post
 from bench.limit import DirectModel, LimitProcesses
 from bench.picture import lesion_jpeg
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--writer", default="anna", help="a text-generation model")
     parser.add_argument("--drawers", nargs="+", default=["style-transfer", "horse2zebra"], help="image-to-image models")
     parser.add_argument("--sides", type=int, nargs="+", default=drawing.SIDES, help="of the pictures that they get, in pixels")
-    parser.add_argument("--only", choices=["pictures", "streams", "images-to-images"], help="one part of the benchmark")
+    parser.add_argument("--only", choices=["pictures", "streams", "images-to-images", "overload"], help="one part of the benchmark")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
@@ -57,6 +57,8 @@ def main() -> None:
         bench_streams(arguments)
     if arguments.only in (None, "images-to-images"):
         bench_drawings(arguments)
+    if arguments.only in (None, "overload"):
+        bench_overload(arguments)
 
 
 def bench_pictures(arguments: argparse.Namespace) -> None:
@@ -81,6 +83,12 @@ def bench_drawings(arguments: argparse.Namespace) -> None:
         print(f"\n{directory}: {cores} cores, load average {os.getloadavg()[0]:.1f}, square JPEGs in, PNG out")
         measured = [drawing.measure(directory, side, arguments.rounds, arguments.seconds, cores) for side in arguments.sides]
         drawing.report(measured, cores)
+
+
+def bench_overload(arguments: argparse.Namespace) -> None:
+    print(f"\n{newest(arguments.models / arguments.model)}: {available_cores()} cores")
+    request = post(f"/v1/image-classification/{arguments.model}", "image/jpeg", lesion_jpeg())
+    overload.report(*overload.measure(arguments.models, request, arguments.seconds))
 
 
 def newest(folder: Path) -> Path:

@@ -50,7 +50,7 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        if not _is_whole(self._buffer):
+        if not is_whole(self._buffer):
             return
         received = time.perf_counter()
         self._load.count(self._sent, received, self._buffer)
@@ -70,7 +70,7 @@ class Client(asyncio.Protocol):
         self._transport.write(self._load.request)
 
 
-def _is_whole(answer: bytes) -> bool:
+def is_whole(answer: bytes) -> bool:
     """Head and body are there, by the answer's own Content-Length."""
     head, separator, body = answer.partition(HEAD_END)
     if not separator:

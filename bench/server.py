@@ -20,10 +20,11 @@ START_LIMIT_S = 60.0
 
 
 @contextmanager
-def running_server(models: Path) -> Iterator[int]:
-    """The port of a server whose models are all warm. Default settings, log thrown away."""
+def running_server(models: Path, **settings: object) -> Iterator[int]:
+    """The port of a server whose models are all warm. Default settings but for those given, log thrown away."""
     port = _free_port()
     environment = {"AXON_PORT": str(port), "AXON_HOST": "127.0.0.1", "AXON_MODELS": str(models)}
+    environment |= {f"AXON_{name.upper()}": str(value) for name, value in settings.items()}
     with _running(["-m", "app", "serve"], port, environment):
         yield port
 

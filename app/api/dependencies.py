@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
-from app.api.state import note_model, repository, settings
+from app.api.state import draining, note_model, repository, settings
 from app.api.validation import validate
+from app.errors import ModelNotReady
 from app.runtime.pipeline import Servable
 
 Options = TypeVar("Options", bound=BaseModel)
@@ -35,10 +36,17 @@ def get_model(request: Request, task: str, kind: type[Served]) -> Served:
 
 def find_model(request: Request, name: str, task: str, kind: type[Served]) -> Served:
     """The same, where the name stands elsewhere. `kind` is what the task's pipeline is served by."""
+    check_accepting(request)
     model = repository(request).get(name, task)
     note_model(request, model)
     assert isinstance(model, kind)
     return model
+
+
+def check_accepting(request: Request) -> None:
+    """Work that begins when the server was told to stop is for another one. Raises ModelNotReady."""
+    if draining(request):
+        raise ModelNotReady("the server is shutting down; send the request to another instance")
 
 
 def get_options(request: Request, schema: type[Options]) -> Options:

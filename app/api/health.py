@@ -9,7 +9,9 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.api.state import repository, settings
+from app.api.state import draining, repository, settings
+
+DRAINING = "the server is shutting down"
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -23,6 +25,7 @@ class ModelState(BaseModel):
 
 class Readiness(BaseModel):
     status: Literal["ready", "not_ready"]
+    reason: str | None = None  # where it is none of the models
     models: list[ModelState]
 
 
@@ -34,6 +37,8 @@ async def live() -> dict[str, str]:
 @router.get("/ready", summary="Every model is warm", response_model=Readiness, responses={503: {"model": Readiness}})
 async def ready(request: Request) -> Response:
     """200 when every model of the repository is warm, else 503; the body says which one is missing and why.
+
+    503 as well from the moment the server is told to stop, and while a model's runs do not come back.
 
     With `AXON_STRICT_READINESS=false` a refused model is reported but does not make the server unready.
     """
@@ -49,4 +54,6 @@ def readiness(request: Request) -> Readiness:
     ]
     needed = ("ready",) if settings(request).strict_readiness else ("ready", "refused")
     is_ready = all(state.state in needed for state in states) and any(state.state == "ready" for state in states)
+    if draining(request):
+        return Readiness(status="not_ready", reason=DRAINING, models=states)
     return Readiness(status="ready" if is_ready else "not_ready", models=states)

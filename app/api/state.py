@@ -19,6 +19,7 @@ class State(TypedDict):
     repository: ModelRepository
     metrics: ServingMetrics
     admin_digest: bytes | None  # of the admin key; None: there is none
+    draining: bool  # the server was told to stop before this request began
 
 
 def settings(request: Request) -> Settings:
@@ -46,3 +47,7 @@ def metrics(request: Request) -> ServingMetrics:
 
 def admin_digest(request: Request) -> bytes | None:
     return cast("bytes | None", request.state.admin_digest)
+
+
+def draining(request: Request) -> bool:
+    return bool(request.state.draining)

@@ -165,8 +165,9 @@ class DynamicBatcher:
         self._delay_s = 0.0
         self._dispatch()
         self._update_idle()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), grace_s)
+        if not self._closed:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), grace_s)
         self._closed = True
         for queued in self._queue.clear():
             queued.request.fail(self._shut_down())

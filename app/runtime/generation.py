@@ -33,6 +33,7 @@ BURST_S = 0.016  # a picture of a screen at 60 Hz: text that comes in smaller pi
 BURST_S_PER_SEQUENCE = 0.0005  # about ten times what it costs to hand over a piece: 32 ms for 32 sequences
 STEPS_BESIDE_PROMPTS = 4  # of the live sequences, between two chunks of prompts
 PROMPTS_AT_ONCE = 8  # a chunk of so many costs the live sequences a pause of about 20 ms
+STOP_S = 1.0  # for a run that was told to stop
 FIRST_GUESS_TOKEN_S = 0.0002  # before anything was measured
 
 
@@ -180,7 +181,7 @@ class ContinuousBatcher:
         for sequence in self._all():
             sequence.fail(ModelNotReady(f"{self.name!r} shut down before the text was complete"))
         self._interrupt()
-        await asyncio.wait([self._serving])
+        await asyncio.wait([self._serving], timeout=STOP_S)
 
     def _interrupt(self) -> None:
         """Somebody left: the burst ends early, and at once if nobody is left in it."""

@@ -133,8 +133,7 @@ class ModelRepository:
         models = list(self._alive)
         for model in models:
             model.stop_accepting()
-        for model in models:
-            await model.drain(grace_s)
+        await asyncio.gather(*(model.drain(grace_s) for model in models))
 
     def _admit(self, model: Servable) -> None:
         name, version = model.name, model.manifest.version

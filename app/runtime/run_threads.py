@@ -103,6 +103,11 @@ class RunThreads(Executor):
         return list(stuck.values())
 
 
+def are_left() -> bool:
+    """Whether a thread that was given up, or left behind at the end, is still at it."""
+    return any(thread.name == THREAD_NAME for thread in threading.enumerate())
+
+
 def _outcome(work: _Work) -> Callable[[], None]:
     """Do it; what tells its future how it went."""
     try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from starlette.testclient import TestClient
 
+from app.contract.manifest import ModelManifest
 from tests.api.error_shape import assert_refused
 
 
@@ -27,12 +27,9 @@ def test_the_list_satisfies_an_openai_client_and_a_person(client: TestClient) ->
 
 def test_the_card_is_the_manifest_that_lies_beside_the_weights(client: TestClient, toy_models: Path) -> None:
     answer = client.get("/v1/models/colours").json()
-    written = json.loads((toy_models / "colours" / "1" / "manifest.json").read_text())
-    assert {name: answer["card"][name] for name in written} == {
-        **written,
-        "metrics": [{**metric, "note": None} for metric in written["metrics"]],
-        "license": {"name": "MIT", "url": None, "notice": None},
-    }
+    written = (toy_models / "colours" / "1" / "manifest.json").read_bytes()
+    assert ModelManifest.model_validate_json(written) == ModelManifest.model_validate(answer["card"])
+    assert answer["card"]["labels"] == [{"name": colour, "title": colour.title()} for colour in ("red", "green", "blue")]
     assert answer["execution_provider"] == {"requested": "CPUExecutionProvider", "actual": "CPUExecutionProvider"}
 
 

@@ -69,3 +69,11 @@ def ready_address(process: subprocess.Popen[bytes], log_file: Path) -> str:
             return found[1]
         time.sleep(0.05)
     raise AssertionError(f"the server did not become ready:\n{log_file.read_text(encoding='utf-8')}")
+
+
+def wait_for(server: RunningServer, sample: str, value: float, timeout_s: float = 30, at_least: bool = False) -> None:
+    """Until a sample of /metrics has this value."""
+    give_up_at = time.monotonic() + timeout_s
+    while (found := server.metric(sample)) != value and not (at_least and found > value):
+        assert time.monotonic() < give_up_at, f"{sample} is {found}, not {value}"
+        time.sleep(0.01)

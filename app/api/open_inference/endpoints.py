@@ -47,7 +47,7 @@ async def ready(request: Request) -> ServerReady:
     found = readiness(request)
     if found.status != "ready":
         waiting = ", ".join(f"{model.name} is {model.state}" for model in found.models if model.state != "ready")
-        raise ModelNotReady(f"the server is not ready: {waiting or 'it has no model'}; see /health/ready")
+        raise ModelNotReady(f"the server is not ready: {found.reason or waiting or 'it has no model'}; see /health/ready")
     return ServerReady()
 
 

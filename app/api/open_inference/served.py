@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from app.api.dependencies import describe_model
+from app.api.dependencies import check_accepting, describe_model
 from app.api.state import note_model, repository
 from app.errors import ModelNotFound
 from app.runtime.pipeline import Servable
@@ -27,6 +27,7 @@ PARAMETERS: dict[str, list[dict[str, Any]]] = {
 
 def get_served(request: Request) -> Servable:
     """Raises ModelNotFound, which names what there is, or ModelNotReady."""
+    check_accepting(request)
     model = repository(request).get(request.path_params["model"])
     served, version = model.manifest.version, request.path_params.get("version")
     if version not in (None, served):

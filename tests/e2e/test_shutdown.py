@@ -1,0 +1,110 @@
+"""SIGTERM: not ready at once, nothing that was accepted is lost, status 0; a second one ends at once."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+
+import httpx2
+import pytest
+
+from tests.e2e.server import RunningServer, running_server, wait_for
+from tests.slow_models import write_slow_model
+
+URL = "/v1/text-classification/slow"
+CLIENTS = 12
+
+
+@pytest.fixture(scope="module")
+def slow_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("models")
+    write_slow_model(root)
+    return root
+
+
+def ask(server: RunningServer, text: str) -> httpx2.Response:
+    return httpx2.post(f"{server.address}{URL}", json={"text": text}, timeout=60)
+
+
+def statuses_of(server: RunningServer, stopped: Event) -> Counter[int]:
+    """What a client hears that asks again and again over a kept connection, until nobody answers any more."""
+    heard: Counter[int] = Counter()
+    with httpx2.Client(base_url=server.address, timeout=60) as client:
+        while True:
+            try:
+                heard[client.post(URL, json={"text": "wait wait"}).status_code] += 1
+            except httpx2.TransportError:
+                assert stopped.is_set()
+                return heard
+
+
+def logged_statuses(server: RunningServer) -> Counter[int]:
+    lines = [json.loads(line) for line in server.log().splitlines()]
+    return Counter(line["status"] for line in lines if line["logger"] == "axon.access" and line["path"] == URL)
+
+
+def test_a_stop_under_load_loses_no_accepted_request(slow_models: Path, tmp_path: Path) -> None:
+    stopped = Event()
+    with (
+        running_server(slow_models, tmp_path / "log", cores=1, log_format="json") as server,
+        ThreadPoolExecutor(CLIENTS) as clients,
+    ):
+        asking = [clients.submit(statuses_of, server, stopped) for _ in range(CLIENTS)]
+        wait_for(server, 'axon_pending_requests{model="slow"', CLIENTS - 2, at_least=True)
+        time.sleep(0.3)
+        stopped.set()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+        heard = sum((each.result() for each in asking), Counter())
+    assert heard.keys() <= {200, 503}  # 503: it came after the signal
+    assert heard[200] > CLIENTS
+    assert heard == logged_statuses(server)  # whatever the server began, its client heard the answer of
+
+
+def test_a_server_that_drains_says_so_and_takes_nothing_new(slow_models: Path, tmp_path: Path) -> None:
+    with running_server(slow_models, tmp_path / "log", cores=1) as server, ThreadPoolExecutor(2) as clients:
+        with httpx2.Client(base_url=server.address) as kept:
+            assert kept.get("/health/ready").status_code == 200
+            accepted = clients.submit(ask, server, "wait " * 300)  # a second and a half
+            wait_for(server, 'axon_pending_requests{model="slow"', 1)
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+            ready = kept.get("/health/ready")  # over a connection that was open before
+            assert (ready.status_code, ready.headers["connection"]) == (503, "close")
+            assert ready.json()["reason"] == "the server is shutting down"
+        assert httpx2.get(f"{server.address}/v2/health/ready").status_code == 503  # and over a new one
+        assert httpx2.get(f"{server.address}/health/live").status_code == 200
+        refused = ask(server, "good")
+        assert (refused.status_code, refused.json()["error"]["type"]) == (503, "model_not_ready")
+        assert "send the request to another instance" in refused.json()["error"]["message"]
+        assert httpx2.post(f"{server.address}/v2/models/slow/infer", json={"inputs": []}).status_code == 503
+        assert accepted.result().status_code == 200
+        assert server.process.wait(20) == 0
+        assert "Traceback" not in server.log()
+
+
+def test_a_second_signal_ends_at_once(slow_models: Path, tmp_path: Path) -> None:
+    with running_server(slow_models, tmp_path / "log", cores=1) as server, ThreadPoolExecutor(2) as clients:
+        cut_off = clients.submit(ask, server, "wait " * 2_000)  # ten seconds
+        wait_for(server, 'axon_pending_requests{model="slow"', 1)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert server.process.poll() is None
+        started = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == -signal.SIGTERM
+        assert time.monotonic() - started < 1
+        assert isinstance(cut_off.exception(), httpx2.TransportError)
+
+
+def test_an_idle_server_stops_at_once(slow_models: Path, tmp_path: Path) -> None:
+    with running_server(slow_models, tmp_path / "log", cores=1) as server:
+        started = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(10) == 0
+        assert time.monotonic() - started < 3
