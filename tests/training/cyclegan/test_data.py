@@ -1,0 +1,104 @@
+"""Where pictures come from, which are left out, and which are held out."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from training.kit.data import DataError
+from training.kit.run import Run
+from training.recipes.cyclegan import synthetic
+from training.recipes.cyclegan.archive import find_heaps
+from training.recipes.cyclegan.config import Config
+from training.recipes.cyclegan.data import draw_batch, load
+
+
+@pytest.fixture
+def two_folders(tmp_path: Path) -> tuple[Path, Path]:
+    return synthetic.draw(tmp_path / "pictures", 12, seed=0)
+
+
+def own_run(folders: tuple[Path, Path], directory: Path, **settings: object) -> Run[Config]:
+    config = Config(domain_a=str(folders[0]), domain_b=str(folders[1]), stored_size=36, crop_size=32, **settings)  # type: ignore[arg-type]
+    return Run("cyclegan", "own", config, directory, data_root=None)
+
+
+def test_a_tar_file_and_its_folder_give_the_same_pictures(two_folders: tuple[Path, Path], tmp_path: Path) -> None:
+    packed, unpacked = tmp_path / "packed", tmp_path / "unpacked"
+    packed.mkdir()
+    for folder, side in zip(two_folders, ("trainA", "trainB"), strict=True):
+        (unpacked / "horse2zebra" / side).mkdir(parents=True)
+        for file in folder.iterdir():
+            (unpacked / "horse2zebra" / side / file.name).write_bytes(file.read_bytes())
+    with tarfile.open(packed / "horse2zebra.tar", "w") as archive:
+        archive.add(unpacked / "horse2zebra", arcname="horse2zebra")
+    found = [find_heaps(Run("cyclegan", "cpu", Config(), tmp_path, data_root=root)) for root in (packed, unpacked)]
+    for from_tar, from_folder in zip(*found, strict=True):
+        assert from_tar.names == from_folder.names
+        assert [from_tar.read(name) for name in from_tar.names] == [from_folder.read(name) for name in from_folder.names]
+    assert len(found[0][0].names) == 12
+
+
+def test_any_two_folders_make_a_run(two_folders: tuple[Path, Path], tmp_path: Path) -> None:
+    domains = load(own_run(two_folders, tmp_path / "run"))
+    assert domains.a.pixels.shape == domains.b.pixels.shape == (12, 3, 36, 36)
+    assert [domains.a.source["name"], domains.b.source["name"]] == ["plain", "striped"]
+
+
+def test_one_folder_alone_is_refused(two_folders: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="--domain-a and --domain-b"):
+        load(Run("cyclegan", "own", Config(domain_a=str(two_folders[0])), tmp_path / "run", data_root=None))
+
+
+def test_an_empty_folder_is_refused_by_its_name(two_folders: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(DataError, match="nothing holds 0 pictures"):
+        load(own_run((two_folders[0], tmp_path / "nothing"), tmp_path / "run"))
+
+
+def test_no_data_root_asks_for_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="--data-root"):
+        load(Run("cyclegan", "cpu", Config(), tmp_path, data_root=None))
+
+
+def test_a_data_root_without_the_data_set_says_where_it_comes_from(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="junyanz/CycleGAN"):
+        load(Run("cyclegan", "cpu", Config(), tmp_path, data_root=tmp_path))
+
+
+@pytest.mark.parametrize(("skip", "kept"), [(True, 12), (False, 13)])
+def test_grey_pictures_are_left_out_where_the_config_says_so(two_folders: tuple[Path, Path], tmp_path: Path, skip: bool, kept: int) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 60), dtype=np.uint8)).save(two_folders[1] / "grey.jpg")
+    domains = load(own_run(two_folders, tmp_path / "run", skip_grey=skip))
+    assert len(domains.b.names) == kept
+    assert ("grey.jpg" in domains.b.names) is not skip
+
+
+def test_no_picture_is_in_both_splits(finished_run: Run[Config]) -> None:
+    for domain in (load(finished_run).a, load(finished_run).b):
+        train, test = (set(domain.splits[split]) for split in ("train", "test"))
+        assert not train & test
+        assert len(train | test) == len(domain.names) == finished_run.config.synthetic_pictures
+
+
+def test_batches_are_crops_of_training_pictures_and_the_same_for_the_same_seed(finished_run: Run[Config]) -> None:
+    domain = load(finished_run).a
+    once, again = (draw_batch(domain, 24, 4, torch.Generator().manual_seed(7)) for _ in range(2))
+    assert once.shape == (4, 3, 24, 24)
+    assert torch.equal(once, again)
+    windows = np.lib.stride_tricks.sliding_window_view(np.asarray(domain.pixels[domain.splits["train"]]), (24, 24), (2, 3))
+    for crop in (once[0].numpy(), once[0].flip(2).numpy()):
+        matches = (windows == crop[None, :, None, None]).all((1, 4, 5))
+        if matches.any():
+            return
+    raise AssertionError("the crop is in no training picture")
+
+
+def test_another_seed_draws_other_blobs(tmp_path: Path) -> None:
+    first, second = (synthetic.draw(tmp_path / str(seed), 2, seed)[0] for seed in (1, 2))
+    assert (first / "SYNTHETIC_plain_0000.png").read_bytes() != (second / "SYNTHETIC_plain_0000.png").read_bytes()

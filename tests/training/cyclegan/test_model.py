@@ -1,0 +1,109 @@
+"""Networks, losses and the pool of fakes, against values known by construction."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from training.kit.processes import launch_fabric
+from training.recipes.cyclegan import train
+from training.recipes.cyclegan.config import Config, NetConfig
+from training.recipes.cyclegan.losses import cycle_loss, fake_loss, identity_loss, real_loss
+from training.recipes.cyclegan.model import Discriminator, Generator, Generators, to_pixels, to_unit
+from training.recipes.cyclegan.pool import ImagePool
+
+SMALL = NetConfig(generator_channels=4, blocks=1, discriminator_channels=4)
+
+
+def test_a_generator_keeps_the_size_of_its_picture() -> None:
+    generator = Generator(SMALL)
+    for height, width in ((16, 16), (32, 48), (64, 20)):
+        assert generator(torch.zeros(2, 3, height, width)).shape == (2, 3, height, width)
+
+
+def test_a_generator_answers_within_the_range_of_pictures() -> None:
+    answered = Generator(SMALL)(50 * torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    assert -1 <= answered.min() < answered.max() <= 1
+
+
+def test_a_row_does_not_depend_on_its_batch_mates() -> None:
+    generator = Generator(SMALL).eval()
+    x = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(generator(x)[1:2], generator(x[1:2]), rtol=1e-4, atol=1e-5)
+
+
+def test_the_discriminator_of_the_paper_judges_patches_of_seventy_pixels() -> None:
+    discriminator = Discriminator(SMALL)
+    for layer in discriminator.modules():
+        if isinstance(layer, torch.nn.InstanceNorm2d):  # it sees the whole picture: out of the way
+            layer.forward = lambda x: x  # type: ignore[method-assign]
+    x = torch.zeros(1, 3, 256, 256, requires_grad=True)
+    scores = discriminator(x)
+    assert scores.shape == (1, 1, 30, 30)
+    scores[0, 0, 15, 15].backward()
+    seen = x.grad.abs().sum((0, 1)).nonzero()
+    assert (seen.max(0).values - seen.min(0).values + 1).tolist() == [70, 70]
+
+
+def test_both_directions_of_the_shipped_size_fit_in_twelve_megabytes_of_float16() -> None:
+    assert sum(parameter.numel() for parameter in Generators(NetConfig()).parameters()) * 2 <= 12 * 2**20
+
+
+def test_pixels_come_back_as_they_were() -> None:
+    pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    assert torch.equal(to_pixels(to_unit(pixels)), pixels)
+    assert to_unit(pixels).min() == -1
+    assert to_unit(pixels).max() == 1
+
+
+def test_losses_are_zero_where_they_should_be_and_grow_from_there() -> None:
+    ones, zeros = torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)
+    assert (real_loss(ones), fake_loss(zeros), cycle_loss(ones, ones), identity_loss(ones, ones)) == (0, 0, 0, 0)
+    assert (real_loss(3 * ones).item(), fake_loss(3 * ones).item()) == (4, 9)
+    assert cycle_loss(zeros, -2 * ones).item() > cycle_loss(zeros, ones).item() > 0
+    assert identity_loss(zeros, -2 * ones).item() > identity_loss(zeros, ones).item() > 0
+
+
+def test_the_pool_shows_new_fakes_until_it_is_full_and_then_half_old_ones() -> None:
+    pool, generator = ImagePool(10), torch.Generator().manual_seed(0)
+    fakes = torch.arange(210.0).view(210, 1, 1, 1)
+    assert torch.equal(pool.swap(fakes[:10], generator), fakes[:10])
+    shown = pool.swap(fakes[10:], generator)
+    fresh = (shown == fakes[10:]).float().mean().item()
+    assert fresh == pytest.approx(0.5, abs=0.1)
+    everything = [*shown.flatten().tolist(), *(picture.item() for picture in pool.pictures)]
+    assert sorted(everything) == fakes.flatten().tolist()  # nothing is shown twice, nothing is lost
+
+
+def test_a_pool_of_none_shows_what_is_new() -> None:
+    fakes = torch.rand(2, 3, 4, 4)
+    assert torch.equal(ImagePool(0).swap(fakes, torch.Generator()), fakes)
+
+
+def test_a_pool_begins_anew_when_crops_grow() -> None:
+    pool, generator = ImagePool(3), torch.Generator().manual_seed(0)
+    pool.swap(torch.zeros(3, 3, 4, 4), generator)
+    larger = torch.ones(1, 3, 8, 8)
+    assert torch.equal(pool.swap(larger, generator), larger)
+    assert [picture.shape for picture in pool.pictures] == [(3, 8, 8)]
+
+
+def test_the_rate_stays_and_then_falls_in_a_straight_line() -> None:
+    config = Config(epochs=4, decay_epochs=2, epoch_steps=10, learning_rate=1.0, net=SMALL)
+    state = train.start(config, launch_fabric())
+    rates = []
+    for step in (0, 20, 25, 30, 39):
+        train.set_learning_rate(state, config, step)
+        rates.append(state.generator_optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([1, 1, 0.75, 0.5, 0.05])
+
+
+def test_an_identity_loss_that_is_computed_every_fourth_step_counts_four_times() -> None:
+    losses = {"adversarial_ab": torch.tensor(1.0), "cycle_a": torch.tensor(1.0), "identity_a": torch.tensor(1.0)}
+    config = Config(lambda_cycle=10, lambda_identity=0.5, identity_every=4)
+    assert train.weigh(losses, config).item() == 1 + 10 + 10 * 0.5 * 4
+
+
+def test_crops_grow_after_the_small_epochs() -> None:
+    config = Config(small_epochs=2, small_crop_size=96, crop_size=128)
+    assert [train.crop_size(config, epoch) for epoch in range(4)] == [96, 96, 128, 128]

@@ -1,0 +1,94 @@
+"""Write the graph, prove it, and write the manifest beside it."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from app.contract.conditions import Choice, Condition
+from app.contract.images import PhotographProcessor
+from app.contract.manifest import Batching, DataSource, Graph, Metric, ModelManifest
+from training.kit import golden, provenance
+from training.kit.data import DataError
+from training.kit.run import Run
+from training.recipes.cyclegan import card, graph
+from training.recipes.cyclegan.config import Config
+from training.recipes.cyclegan.data import Domains, load
+from training.recipes.cyclegan.figures import directions
+from training.recipes.cyclegan.state import load_generators
+from training.recipes.cyclegan.synthetic import blob
+
+VERSION = "1"
+PROCESSOR = PhotographProcessor(max_side_px=1024, min_side_px=16)
+GOLDEN_ATOL = 5e-3  # another processor sums in another order; a little more than a step of a pixel
+GOLDEN_SIZE = (66, 85)  # height and width: no multiples of four
+
+
+def main(run: Run[Config]) -> None:
+    path = run.directory / "evaluation.json"
+    if not path.is_file():
+        raise DataError(f"{path} is missing: run `axon-train {run.recipe} evaluate` with this preset first")
+    evaluation = json.loads(path.read_text())
+    generators, progress = load_generators(run)
+    folder = run.models / run.config.name / VERSION
+    described = graph.write(run.config.name, generators, folder / "model.onnx")
+    if described.sha256 != evaluation["graph_sha256"]:
+        raise DataError(f"these weights are not those that were evaluated: run `axon-train {run.recipe} evaluate` again")
+    print(f"wrote {write_manifest(run, folder, described, evaluation, progress)}")
+
+
+def write_manifest(run: Run[Config], folder: Path, described: Graph, evaluation: dict[str, Any], progress: dict[str, Any]) -> Path:
+    domains, request = load(run), golden_request()
+    inputs = {"pixel_values": PROCESSOR.preprocess(request)[None], "condition": graph.one_hot(1, 0)}
+    about = card_of(run.config, domains)
+    return ModelManifest(
+        schema_version=1,
+        name=run.config.name,
+        version=VERSION,
+        task="image-to-image",
+        title=about.title,
+        description=about.description,
+        graphs={"model": described},
+        processor=PROCESSOR,
+        condition=condition(run.config),
+        batching=Batching(max_batch_size=8),
+        golden=golden.record(folder / described.file, request, inputs, GOLDEN_ATOL, suffix=".png"),
+        metrics=tuple(Metric(**metric) for metric in evaluation["metrics"]),
+        measurements={name: evaluation[name] for name in ("pictures", "epoch")},
+        provenance=provenance.describe(run, sources(domains), progress["trained_at"], progress["duration_s"]),
+        license=about.license,
+        intended_use=about.intended_use,
+        limitations=about.limitations,
+    ).save(folder)
+
+
+def condition(config: Config) -> Condition:
+    """The directions that a client chooses from; the order is that of the columns."""
+    forth, back = directions(config)
+    a, b = config.name_a, config.name_b
+    choices = (Choice(name=forth, title=f"{a} to {b}"), Choice(name=back, title=f"{b} to {a}"))
+    return Condition(option="direction", choices=choices, default=forth, mixable=False)
+
+
+def golden_request() -> bytes:
+    """A drawn blob as PNG, nobody's photograph; its sides are no multiples of four."""
+    file = io.BytesIO()
+    Image.fromarray(blob(np.random.default_rng(0), False, *GOLDEN_SIZE)).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def sources(domains: Domains) -> tuple[DataSource, ...]:
+    """One where both domains come from one file, else both."""
+    described = [DataSource(**domain.source) for domain in (domains.a, domains.b)]
+    return tuple(described[:1] if described[0] == described[1] else described)
+
+
+def card_of(config: Config, domains: Domains) -> card.Card:
+    if config.domain_a:
+        return card.own(config.name_a, config.name_b)
+    return card.SYNTHETIC if domains.a.source["name"].startswith("synthetic") else card.HORSE2ZEBRA
