@@ -1,0 +1,170 @@
+"""The tiny preset from nothing to a proved model, resumed after a kill, and made longer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+from app.contract.manifest import load_manifest
+from tests.training.cyclegan.conftest import MakeRun
+from training.kit.data import DataError
+from training.kit.export import open_session
+from training.kit.run import Run
+from training.kit.run_log import RunLog
+from training.recipes.cyclegan import export, graph, train
+from training.recipes.cyclegan.archive import find_heaps
+from training.recipes.cyclegan.config import Config
+from training.recipes.cyclegan.data import load, stored_processor
+from training.recipes.cyclegan.state import load_generators
+
+ROOT = Path(__file__).parents[3]
+
+
+def model_folder(run: Run[Config]) -> Path:
+    return run.models / run.config.name / "1"
+
+
+def answer(run: Run[Config], pixels: np.ndarray, direction: int) -> np.ndarray:
+    inputs = {"pixel_values": pixels, "condition": graph.one_hot(len(pixels), direction)}
+    return open_session(model_folder(run) / "model.onnx").run(["reconstruction"], inputs)[0]
+
+
+def noise(batch: int, height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (batch, 3, height, width), dtype=np.uint8)
+
+
+def test_the_exported_model_is_accepted_by_the_contract(finished_run: Run[Config]) -> None:
+    manifest = load_manifest(model_folder(finished_run))
+    assert manifest.condition is not None
+    assert manifest.condition.names == ("plain-to-striped", "striped-to-plain")
+    assert manifest.condition.mixable is False
+    assert "synthetic" in manifest.provenance.data[0].name
+
+
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 321, 257), (3, 64, 64), (2, 16, 17), (1, 18, 90)])
+def test_an_answer_has_the_size_of_its_picture_whatever_it_is(finished_run: Run[Config], batch: int, height: int, width: int) -> None:
+    for direction in (0, 1):
+        answered = answer(finished_run, noise(batch, height, width), direction)
+        assert answered.shape == (batch, 3, height, width)
+        assert 0 <= answered.min() < answered.max() <= 1
+
+
+def test_each_direction_is_its_own_generator(finished_run: Run[Config]) -> None:
+    pixels, (generators, _) = noise(1, 30, 41), load_generators(finished_run)
+    for direction, generator in enumerate((generators.generator_ab, generators.generator_ba)):
+        with torch.no_grad():
+            expected = graph.Direction(generator)(torch.from_numpy(pixels)).numpy()
+        np.testing.assert_allclose(answer(finished_run, pixels, direction), expected, atol=5e-3)  # weights are stored in float16
+    assert np.abs(answer(finished_run, pixels, 0) - answer(finished_run, pixels, 1)).max() > 0.02
+
+
+def test_an_answer_does_not_depend_on_its_batch_mates(finished_run: Run[Config]) -> None:
+    pixels = noise(3, 37, 50)
+    together = answer(finished_run, pixels, 1)
+    alone = np.concatenate([answer(finished_run, row[None], 1) for row in pixels])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_weights_are_stored_in_float16(finished_run: Run[Config]) -> None:
+    path = model_folder(finished_run) / "model.onnx"
+    parameters = sum(parameter.numel() for parameter in load_generators(finished_run)[0].parameters())
+    branches = [attribute.g for node in onnx.load(path).graph.node if node.op_type == "If" for attribute in node.attribute]
+    stored = [np.prod(tensor.dims) for branch in branches for tensor in branch.initializer if tensor.data_type == onnx.TensorProto.FLOAT16]
+    assert sum(stored) > 0.9 * parameters
+
+
+def test_the_golden_request_gives_the_golden_answer(finished_run: Run[Config]) -> None:
+    folder = model_folder(finished_run)
+    manifest = load_manifest(folder)
+    pixels = manifest.processor.preprocess((folder / manifest.golden.request).read_bytes())
+    answered = answer(finished_run, pixels[None], 0)
+    np.testing.assert_allclose(answered, np.load(folder / manifest.golden.outputs)["reconstruction"], atol=manifest.golden.atol)
+
+
+def test_training_decodes_a_picture_as_the_server_does(finished_run: Run[Config]) -> None:
+    """The server's pixels of a picture, shrunk to the size that training keeps, are the pixels that training keeps."""
+    domains, (heap, _) = load(finished_run), find_heaps(finished_run)
+    served, kept = load_manifest(model_folder(finished_run)).processor, stored_processor(finished_run.config)
+    for row, name in enumerate(domains.a.names[:5]):
+        pixels = served.preprocess(heap.read(name))
+        shrunk = kept.to_pixels(Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))))
+        np.testing.assert_array_equal(domains.a.pixels[row], shrunk)
+
+
+def test_the_manifest_states_each_figure_in_both_ways_with_its_count_and_interval(finished_run: Run[Config]) -> None:
+    manifest = load_manifest(model_folder(finished_run))
+    for direction in ("plain-to-striped", "striped-to-plain"):
+        for name in ("frechet_distance", "kernel_distance", "cycle_error"):
+            found = [metric for metric in manifest.metrics if metric.name == name and (metric.note or "").startswith(direction)]
+            assert len(found) == 2
+            assert found[0].value == pytest.approx(found[1].value, abs=0.01 * max(1, abs(found[1].value)))
+            for metric in found:
+                assert metric.ci95 is not None
+                assert metric.ci95[0] <= metric.value <= metric.ci95[1]
+                assert "lambda_identity 0.5" in (metric.note or "")
+        floors = {metric.name for metric in manifest.metrics if (metric.note or "").startswith(direction)}
+        assert floors >= {"frechet_distance_untranslated", "frechet_distance_real", "frechet_ratio_to_untranslated"}
+
+
+def test_a_run_leaves_pictures_to_look_at(finished_run: Run[Config]) -> None:
+    assert len(list((finished_run.directory / "samples").glob("epoch-*.png"))) == finished_run.config.epochs
+    names = {path.name for path in (finished_run.directory / "plots").iterdir()}
+    assert names == {"adversarial.png", "cycle.png", "contact_sheet.jpg"}
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_result(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    command = [sys.executable, "-m", "training", "cyclegan", "train", "--preset", "tiny", "--run-folder", str(run.directory)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    give_up_at = time.monotonic() + 120
+    while not run.checkpoint.exists() and process.poll() is None and time.monotonic() < give_up_at:
+        time.sleep(0.01)
+    time.sleep(0.1)  # into the second epoch
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert len(RunLog(run.directory, quiet=True).rows()) < run.config.epochs
+    train.main(run)
+    resumed, whole = (torch.load(each.checkpoint, weights_only=True) for each in (run, finished_run))
+    for part in ("generators", "discriminators", "average"):
+        for name, tensor in whole[part].items():
+            torch.testing.assert_close(resumed[part][name], tensor, rtol=1e-4, atol=1e-5)
+    for pool in ("pool_a", "pool_b"):
+        torch.testing.assert_close(torch.stack(resumed[pool]), torch.stack(whole[pool]), rtol=1e-4, atol=1e-4)
+
+
+def test_a_run_that_is_made_longer_goes_on_from_its_plateau(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    longer = make_run(tmp_path, "epochs=4")
+    shutil.copytree(finished_run.directory, longer.directory)
+    train.main(longer)
+    fresh = make_run(tmp_path / "fresh", "epochs=4")
+    train.main(fresh)
+    made_longer, whole = (torch.load(each.checkpoint, weights_only=True) for each in (longer, fresh))
+    assert made_longer["epoch"] == whole["epoch"] == 4
+    for name, tensor in whole["generators"].items():
+        torch.testing.assert_close(made_longer["generators"][name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_export_refuses_weights_that_were_not_evaluated(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    shutil.copytree(finished_run.directory, run.directory)
+    evaluation = json.loads((run.directory / "evaluation.json").read_text())
+    (run.directory / "evaluation.json").write_text(json.dumps(evaluation | {"graph_sha256": "0" * 64}))
+    with pytest.raises(DataError, match="evaluate` again"):
+        export.main(run)
+
+
+def test_a_run_without_training_says_what_to_do(make_run: MakeRun, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="axon-train cyclegan train"):
+        load_generators(make_run(tmp_path))
