@@ -21,8 +21,8 @@ class LossConfig:
 
     vgg19: str = "vgg19/vgg19_conv1_1_to_conv3_4.safetensors"  # under the data root, or anywhere
     content_layer: str = "conv3_4"  # the paper's is conv4_2: name it where vgg19 is a full checkpoint
-    style_layers: dict[str, float] = field(default_factory=lambda: {"conv1_1": 1.0, "conv2_1": 1.0, "conv3_1": 1.0, "conv3_4": 3.0})
-    style_weight: float = 12.0  # beta, where alpha, the content's weight, is 1
+    style_layers: dict[str, float] = field(default_factory=lambda: {"conv1_1": 1.0, "conv2_1": 1.0, "conv3_1": 1.0, "conv3_4": 1.0})
+    style_weight: float = 2.0  # beta, where alpha, the content's weight, is 1
     painting_weights: dict[str, float] = field(default_factory=dict)  # times style_weight; a painting that is not named has 1
     variation_weight: float = 10.0
     reconstruction_weight: float = 100.0  # of the squared error of the neutral row, and of the neutral part of a mixture
@@ -54,12 +54,13 @@ class Config:
     mixture_probability: float = 0.15  # share of the rows that mix two styles, the neutral one among them
     learning_rate: float = 2e-3
     warmup_steps: int = 50
+    cooldown_share: float = 0.4  # of all steps, at the end, in which the rate goes down to nothing
     ema_decay: float = 0.99  # of the averaged weights, which are the ones evaluated and shipped
     max_gradient_norm: float = 1.0
     net: NetConfig = field(default_factory=NetConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     evaluated_photographs: int = 10  # of the test split, each in every style
-    evaluated_px: int = 144  # centre squares
+    evaluated_px: int = 128  # centre squares
     yardstick: Optimizer = "lbfgs"  # Gatys' own choice
     yardstick_learning_rate: float = 0.02  # Adam's
     compare_adam: bool = False  # `evaluate` also measures the yardstick with Adam

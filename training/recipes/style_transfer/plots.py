@@ -42,9 +42,11 @@ def draw(
     folder.mkdir(parents=True, exist_ok=True)
     RunLog(run.directory, quiet=True).plot(folder / "loss.png", ["content", "style", "validation_loss"])
     draw_yardstick(folder / "yardstick.png", curves, ours)
-    count = min(len(paintings), len(images))
-    shown = [square(run, painting, images.shape[-1]) for painting in paintings[:count]]
-    rows = [[images[i], shown[i], descents[i][i].last_picture[0], painted[i, i]] for i in range(count)]
+    rows = []
+    for place, painting in enumerate(paintings):
+        number = place % len(images)
+        gatys = descents[number][place].last_picture[0]
+        rows.append([images[number], square(run, painting, images.shape[-1]), gatys, painted[number, place]])
     tile(rows).save(folder / "contact_sheet.jpg", quality=QUALITY)
     draw_styles(folder / "styles.jpg", run, network)
 

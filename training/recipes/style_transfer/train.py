@@ -6,7 +6,6 @@ come from (seed, epoch, step). With several processes each one takes its part of
 
 from __future__ import annotations
 
-import math
 import time
 
 import numpy as np
@@ -76,11 +75,12 @@ def main(run: Run[Config]) -> None:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: Config, step: int) -> None:
-    """Linear warm-up, then half a cosine down to 1 % of the peak."""
+    """Warm-up, a plateau, a straight line down to nothing (Hägele et al. 2024, arXiv:2405.18392): on the plateau a run may still be cut."""
     steps = config.epochs * config.steps
-    warm = min((step + 1) / config.warmup_steps, 1.0) if config.warmup_steps else 1.0
+    warm = (step + 1) / config.warmup_steps if config.warmup_steps else 1.0
+    down = (steps - step) / (config.cooldown_share * steps) if config.cooldown_share else 1.0
     for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2)
+        group["lr"] = config.learning_rate * min(1.0, warm, down)
 
 
 @torch.no_grad()

@@ -46,7 +46,7 @@ def test_images(run: Run[Config]) -> tuple[list[str], Tensor]:
 
 
 def compute(run: Run[Config], loss: PaintingLoss, paintings: list[str], optimizer: Optimizer) -> list[list[Descent]]:
-    """[photograph][painting]; what an earlier call finished is read back. Photograph i in painting i goes into the contact sheet."""
+    """[photograph][painting]; what an earlier call finished is read back. Painting i with photograph i (mod N) is for the contact sheet."""
     config, fabric = run.config, launch_fabric(run.config.threads, run.config.precision)
     names, images = test_images(run)
     loss = loss.to(fabric.device)
@@ -54,7 +54,7 @@ def compute(run: Run[Config], loss: PaintingLoss, paintings: list[str], optimize
     found: list[list[Descent]] = [[] for _ in names]
     for number, place in tqdm(pairs, f"Gatys, {optimizer}", mininterval=5):
         path = run.directory / "yardstick" / optimizer / f"{names[number]}-{choice_name(paintings[place])}.pt"
-        steps = max(config.sheet_steps, config.gatys_steps) if number == place else config.gatys_steps
+        steps = max(config.sheet_steps, config.gatys_steps) if number == place % len(names) else config.gatys_steps
         settings = {"loss": config_dict(config.loss), "px": config.evaluated_px, "painting_px": config.painting_px, "steps": steps}
         state = checkpoint.load(path)
         if state is None or state["settings"] != settings:

@@ -1,0 +1,163 @@
+"""The tiny preset from nothing to a proved model, resumed after a kill, and with a style added."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from app.contract.manifest import load_manifest
+from tests.training.style_transfer.conftest import MakeRun
+from training.kit.config import ConfigError
+from training.kit.data import DataError
+from training.kit.export import open_session
+from training.kit.run import Run
+from training.recipes.style_transfer import add_style, evaluate, export, synthetic, train
+from training.recipes.style_transfer.config import Config
+from training.recipes.style_transfer.data import find_photographs, load
+from training.recipes.style_transfer.evaluate import measure
+from training.recipes.style_transfer.losses import build_loss
+from training.recipes.style_transfer.model import with_new_style
+from training.recipes.style_transfer.state import load_network
+from training.recipes.style_transfer.yardstick import test_images as images_of_the_test_split
+
+ROOT = Path(__file__).parents[3]
+
+
+def answer(folder: Path, pixels: np.ndarray, condition: np.ndarray) -> np.ndarray:
+    return open_session(folder / "model.onnx").run(["reconstruction"], {"pixel_values": pixels, "condition": condition})[0]
+
+
+def test_the_exported_model_is_accepted_by_the_contract(finished_run: Run[Config]) -> None:
+    manifest = load_manifest(finished_run.models / "style-transfer" / "1")
+    assert manifest.task == "image-to-image"
+    assert manifest.condition is not None
+    assert manifest.condition.names == ("stripes", "dots", "none")
+    assert (manifest.condition.option, manifest.condition.neutral, manifest.condition.mixable) == ("style", "none", True)
+    assert [spec.shape for spec in manifest.graphs["model"].inputs] == [(-1, 3, -1, -1), (-1, 3)]
+    assert "synthetic" in manifest.provenance.data[0].name
+    assert len(manifest.provenance.data) == 3  # the photographs and two paintings, each with its sha256
+
+
+def test_the_golden_request_gives_the_golden_answer(finished_run: Run[Config]) -> None:
+    folder = finished_run.models / "style-transfer" / "1"
+    manifest = load_manifest(folder)
+    pixels = manifest.processor.preprocess((folder / manifest.golden.request).read_bytes())  # type: ignore[union-attr]
+    found = answer(folder, pixels[None], np.eye(3, dtype=np.float32)[:1])
+    np.testing.assert_allclose(found, np.load(folder / manifest.golden.outputs)["reconstruction"], atol=manifest.golden.atol)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (64, 64), (321, 257), (17, 90)])
+def test_any_size_is_answered_alike_alone_and_in_a_batch(finished_run: Run[Config], height: int, width: int) -> None:
+    folder = finished_run.models / "style-transfer" / "1"
+    draw = np.random.default_rng(0)
+    pixels = draw.integers(0, 256, (3, 3, height, width), dtype=np.uint8)
+    condition = np.array([[1, 0, 0], [0.3, 0.3, 0.4], [0, 0, 1]], np.float32)
+    together = answer(folder, pixels, condition)
+    assert together.shape == (3, 3, height, width)
+    alone = np.concatenate([answer(folder, pixels[i : i + 1], condition[i : i + 1]) for i in range(3)])
+    np.testing.assert_allclose(together, alone, atol=2e-3)
+
+
+def test_the_manifest_states_what_was_measured(finished_run: Run[Config]) -> None:
+    manifest = load_manifest(finished_run.models / "style-transfer" / "1")
+    evaluation = json.loads((finished_run.directory / "evaluation.json").read_text())
+    stated = {(metric.note, metric.name): metric for metric in manifest.metrics}
+    assert stated["PyTorch", "total_loss"].value == evaluation["figures"]["total_loss"]["value"]
+    assert stated["ONNX Runtime", "total_loss"].value == pytest.approx(stated["PyTorch", "total_loss"].value, rel=0.05)
+    assert all(metric.n == 3 and metric.ci95 is not None for metric in manifest.metrics)
+
+
+def test_the_yardstick_is_the_same_loss_on_the_same_photographs(finished_run: Run[Config]) -> None:
+    found = [torch.load(path) for path in sorted((finished_run.directory / "yardstick" / "lbfgs").glob("*.pt"))]
+    assert len(found) == 3 * 2
+    evaluation = json.loads((finished_run.directory / "evaluation.json").read_text())
+    start = np.mean([descent["losses"][0] for descent in found])
+    assert np.mean([figure["photograph"] for figure in evaluation["paintings"].values()]) == pytest.approx(start, rel=1e-3)
+
+
+def test_an_evaluation_leaves_its_pictures(finished_run: Run[Config]) -> None:
+    found = {path.name for path in (finished_run.directory / "plots").iterdir()}
+    assert found == {"loss.png", "yardstick.png", "contact_sheet.jpg", "styles.jpg"}
+
+
+def test_figures_are_means_and_their_ratio() -> None:
+    ours, theirs = np.array([[2.0, 4.0], [2.0, 4.0]]), {"lbfgs": np.array([[1.0, 5.0], [1.0, 5.0]])}
+    found = evaluate.figures(ours, theirs, 100)
+    assert {name: figure["value"] for name, figure in found.items()} == {
+        "total_loss": 3,
+        "gatys_lbfgs_100_total_loss": 3,
+        "total_loss_over_gatys_lbfgs_100": 1,
+    }
+    assert found["total_loss"]["ci95"] == [3, 3]  # both photographs are alike: nothing to be unsure of
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_result(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    command = [sys.executable, "-m", "training", "style-transfer", "train", "--preset", "tiny", "--run-folder", str(run.directory)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not run.checkpoint.is_file() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    for expected, found in zip(load_network(finished_run)[0].parameters(), load_network(run)[0].parameters(), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_a_painting_of_ones_own_becomes_a_style_and_the_others_stay(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path, f"painting={tmp_path / 'my_checks.png'}", "added_steps=40")
+    (tmp_path / "my_checks.png").write_bytes(synthetic.painting("checks"))
+    shutil.copytree(finished_run.directory, run.directory)
+    before, _ = load_network(run)
+    add_style.main(run)
+    after, paintings = load_network(run)
+    assert paintings[-1] == run.config.painting
+    assert torch.equal(before.canvas.weight, after.canvas.weight)
+    assert torch.equal(after.stem.norm.shift[[0, 1, 3]], before.stem.norm.shift)
+    loss, (_, images) = build_loss(run, [run.config.painting]), images_of_the_test_split(run)
+    condition = torch.eye(4)[2].expand(3, -1)
+    learnt, mean = (measure(loss, network(images, condition).detach()[:, None], images) for network in (after, with_new_style(before)))
+    assert learnt.mean() < mean.mean()
+    with pytest.raises(DataError, match="of other weights; run `axon-train style-transfer evaluate` again"):
+        export.main(run)
+    with pytest.raises(ConfigError, match="there is a style my-checks already"):
+        add_style.main(run)
+    evaluate.main(run)
+    export.main(run)
+    manifest = load_manifest(run.models / "style-transfer" / "1")
+    assert manifest.condition is not None
+    assert [(choice.name, choice.title) for choice in manifest.condition.choices][2] == ("my-checks", "My checks")
+
+
+def test_add_style_without_a_painting_says_how(finished_run: Run[Config]) -> None:
+    with pytest.raises(ConfigError, match=r"add-style painting\.jpg"):
+        add_style.main(finished_run)
+
+
+def test_photographs_are_read_from_a_folder_of_ones_own(make_run: MakeRun, tmp_path: Path) -> None:
+    (tmp_path / "data" / "photos").mkdir(parents=True)
+    for name, file in synthetic.photographs(3, seed=1).items():
+        (tmp_path / "data" / "photos" / f"{name}.png").write_bytes(file)
+    run = make_run(tmp_path, "synthetic=false")
+    run = dataclasses.replace(run, data_root=tmp_path / "data")
+    name, files = find_photographs(run)
+    assert (name, sorted(files)) == ("photos", ["synthetic_000", "synthetic_001", "synthetic_002"])
+    assert [pixels.shape for pixels in load(run).pixels] == [(3, 72, 72), (3, 76, 72), (3, 80, 72)]
+
+
+def test_data_that_is_missing_is_named(make_run: MakeRun, tmp_path: Path) -> None:
+    run = dataclasses.replace(make_run(tmp_path, "synthetic=false"), data_root=tmp_path)
+    with pytest.raises(DataError, match=r"holds none of photos_256\.tar, photos, photographs"):
+        train.main(run)
