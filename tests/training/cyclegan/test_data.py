@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from training.kit.data import DataError
+from app.contract.manifest import sha256
+from training.kit.data import DataError, Source
 from training.kit.run import Run
 from training.recipes.cyclegan import synthetic
-from training.recipes.cyclegan.archive import find_heaps
+from training.recipes.cyclegan.archive import find_heaps, horse2zebra
 from training.recipes.cyclegan.config import Config
 from training.recipes.cyclegan.data import draw_batch, load
 
@@ -66,9 +72,27 @@ def test_no_data_root_asks_for_one(tmp_path: Path) -> None:
         load(Run("cyclegan", "cpu", Config(), tmp_path, data_root=None))
 
 
-def test_a_data_root_without_the_data_set_says_where_it_comes_from(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="junyanz/CycleGAN"):
-        load(Run("cyclegan", "cpu", Config(), tmp_path, data_root=tmp_path))
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Silence."""
+
+
+def test_a_downloaded_data_set_is_read_like_one_that_was_there(two_folders: tuple[Path, Path], tmp_path: Path) -> None:
+    layout = tmp_path / "layout" / "horse2zebra"
+    for folder, side in zip(two_folders, ("trainA", "trainB"), strict=True):
+        shutil.copytree(folder, layout / side)
+    packed = Path(shutil.make_archive(str(tmp_path / "served" / "horse2zebra"), "zip", layout.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(packed.parent))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        source = Source(f"http://127.0.0.1:{server.server_port}/{packed.name}", packed.name, f"sha256:{sha256(packed)}")
+        downloaded = horse2zebra(tmp_path / "new", source)
+        server.shutdown()
+        thread.join()
+    there = horse2zebra(layout.parent)
+    for fetched, known in zip(downloaded, there, strict=True):
+        assert fetched.names == known.names
+        assert fetched.source == known.source
 
 
 @pytest.mark.parametrize(("skip", "kept"), [(True, 12), (False, 13)])

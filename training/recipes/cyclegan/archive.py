@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.contract.manifest import sha256
-from training.kit.data import DataError
+from training.kit.data import DataError, Source, download, extract
 from training.kit.run import Run
 from training.recipes.cyclegan import synthetic
 from training.recipes.cyclegan.config import Config
@@ -18,6 +18,11 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 PAPER = "https://github.com/junyanz/CycleGAN"
 RESEARCH = "ImageNet photographs: research use"
 NAME = "horse2zebra (Zhu et al. 2017)"
+OFFICIAL = Source(
+    url="http://efrosgans.eecs.berkeley.edu/cyclegan/datasets/horse2zebra.zip",  # 117 MB
+    file="horse2zebra.zip",
+    checksum="sha256:a74d9d392eecca9966b51287a76ca126af473d9de4f3e8fc0e9cda08fa1730a1",  # as TensorFlow Datasets has it
+)
 
 
 @dataclass(frozen=True)
@@ -46,14 +51,15 @@ def find_heaps(run: Run[Config]) -> tuple[Heap, Heap]:
     return horse2zebra(run.data_root)
 
 
-def horse2zebra(root: Path) -> tuple[Heap, Heap]:
-    """ROOT/horse2zebra.tar, or the unpacked folder ROOT/horse2zebra; trainA and trainB only."""
+def horse2zebra(root: Path, official: Source = OFFICIAL) -> tuple[Heap, Heap]:
+    """ROOT/horse2zebra.tar, or the folder ROOT/horse2zebra, downloaded there if neither is; trainA and trainB only."""
     packed, folder = root / "horse2zebra.tar", root / "horse2zebra"
     if packed.is_file():
         return from_tar(packed, "trainA"), from_tar(packed, "trainB")
-    if (folder / "trainA").is_dir() and (folder / "trainB").is_dir():
-        return tuple(from_folder(folder / side, NAME, source=PAPER, licence=RESEARCH) for side in ("trainA", "trainB"))  # type: ignore[return-value]
-    raise DataError(f"there is neither horse2zebra.tar nor horse2zebra/trainA and trainB in {root}: get the data set from {PAPER}")
+    if not ((folder / "trainA").is_dir() and (folder / "trainB").is_dir()):
+        extract(download(official, root), root)
+    described = {"source": PAPER, "licence": RESEARCH}
+    return from_folder(folder / "trainA", NAME, **described), from_folder(folder / "trainB", NAME, **described)
 
 
 def from_tar(path: Path, side: str) -> Heap:
