@@ -36,9 +36,9 @@ def get_model(request: Request, task: str, kind: type[Served]) -> Served:
 
 def find_model(request: Request, name: str, task: str, kind: type[Served]) -> Served:
     """The same, where the name stands elsewhere. `kind` is what the task's pipeline is served by."""
-    check_accepting(request)
     model = repository(request).get(name, task)
     note_model(request, model)
+    check_accepting(request)
     assert isinstance(model, kind)
     return model
 

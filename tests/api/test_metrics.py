@@ -206,6 +206,13 @@ def test_a_full_queue_is_rejected_and_a_deadline_that_passes_is_a_timeout(tmp_pa
         assert metric(client, 'axon_inference_request_success_total{model="slow"') == statuses.count(200)
 
 
+def test_a_request_that_comes_when_the_server_is_stopping_is_rejected(measured: TestClient) -> None:
+    measured.app_state["draining"] = True
+    assert measured.post(WORDS, json={"text": "good"}).status_code == 503
+    assert measured.post(WORDS_URL, json={}).status_code == 503
+    assert failures(measured, "words") == {"rejected": 2}
+
+
 def test_a_run_that_does_not_come_back_is_the_backends_failure(tmp_path: Path) -> None:
     write_slow_model(tmp_path)
     with serve(tmp_path, cores=1, stuck_run_timeout_ms=100) as client:

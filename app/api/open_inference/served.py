@@ -27,10 +27,10 @@ PARAMETERS: dict[str, list[dict[str, Any]]] = {
 
 def get_served(request: Request) -> Servable:
     """Raises ModelNotFound, which names what there is, or ModelNotReady."""
-    check_accepting(request)
     model = repository(request).get(request.path_params["model"])
     served, version = model.manifest.version, request.path_params.get("version")
     if version not in (None, served):
         raise ModelNotFound(f"{model.name}/{version}", [f"{model.name}/{served}"])
     note_model(request, model)
+    check_accepting(request)
     return model
