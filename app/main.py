@@ -24,6 +24,7 @@ from app.api.state import State
 from app.observability import RequestContext
 from app.observability.telemetry import telemetry
 from app.runtime.cores import available_cores
+from app.runtime.loader import ModelLoader
 from app.runtime.metrics import ServingMetrics
 from app.runtime.options import GenerationOptions, Limits, RuntimeOptions
 from app.runtime.repository import ModelRepository
@@ -51,7 +52,7 @@ def create_app(settings: Settings, traces: TracerProvider | None = None) -> Fast
         cores = settings.cores or available_cores()
         with RunThreads(cores, settings.stuck_run_timeout_ms / 1000) as executor:
             repository = make_repository(settings, executor, cores, serving_metrics)
-            loading = asyncio.create_task(asyncio.to_thread(repository.load_all))
+            loading = asyncio.create_task(repository.start())
             admin_digest = settings.admin_digest()
             yield {
                 "settings": settings,
@@ -60,6 +61,7 @@ def create_app(settings: Settings, traces: TracerProvider | None = None) -> Fast
                 "admin_digest": admin_digest,
                 "draining": False,
             }
+            repository.stop_loading()
             await loading
             await repository.drain(settings.drain_timeout_ms / 1000)
         if provider is not None:
@@ -130,4 +132,4 @@ def make_repository(settings: Settings, executor: Executor, cores: int, serving_
         ),
     )
     pipelines = {task.Pipeline.task: task.Pipeline for task in tasks.discover()}
-    return ModelRepository(settings.models, pipelines, executor, serving_metrics, options)
+    return ModelRepository(ModelLoader(settings.models, pipelines, executor, serving_metrics, options), serving_metrics)

@@ -2,6 +2,7 @@
 
 SIGTERM or SIGINT: not ready from now on. Requests that have begun are answered, new ones hear 503; when all are answered, or
 the grace is over and the rest has heard 503 or an error event, the process ends with status 0. A second one ends it at once.
+SIGHUP: the model repository is read again.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Server(uvicorn.Server):
         self._grace_s = grace_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
+        self._reloading: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -46,6 +48,8 @@ class Server(uvicorn.Server):
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._stop)
+            if hasattr(signal, "SIGHUP"):  # not on Windows
+                signal.signal(signal.SIGHUP, self._reload)
         yield
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
@@ -53,6 +57,18 @@ class Server(uvicorn.Server):
             signal.signal(each, signal.SIG_DFL)
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._begin_drain, signal.Signals(number).name)
+
+    def _reload(self, number: int, frame: FrameType | None) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._begin_reload)
+
+    def _begin_reload(self) -> None:
+        repository = self.lifespan.state.get("repository") if self.started else None
+        if repository is None or self._draining is not None:
+            logger.warning("SIGHUP: the server is not serving, the model repository is not read again")
+            return
+        logger.info("SIGHUP: the model repository is read again")
+        self._reloading = asyncio.get_running_loop().create_task(repository.rescan())
 
     def _begin_drain(self, name: str) -> None:
         if not self.started:

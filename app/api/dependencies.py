@@ -21,6 +21,15 @@ Options = TypeVar("Options", bound=BaseModel)
 Served = TypeVar("Served", bound=Servable)
 
 
+VERSION: dict[str, Any] = {
+    "name": "version",
+    "in": "query",
+    "required": False,
+    "description": "version of the model; by default the newest that is served",
+    "schema": {"type": "string", "title": "Version"},
+}
+
+
 class Headers(BaseModel):
     """The headers that every task understands."""
 
@@ -30,13 +39,13 @@ class Headers(BaseModel):
 
 
 def get_model(request: Request, task: str, kind: type[Served]) -> Served:
-    """The model of `/v1/{task}/{model}`. Raises ModelNotFound, which names the models of this task, or ModelNotReady."""
-    return find_model(request, request.path_params["model"], task, kind)
+    """The model of `/v1/{task}/{model}?version=`. Raises ModelNotFound, which names those of this task, or ModelNotReady."""
+    return find_model(request, request.path_params["model"], request.query_params.get(VERSION["name"]), task, kind)
 
 
-def find_model(request: Request, name: str, task: str, kind: type[Served]) -> Served:
-    """The same, where the name stands elsewhere. `kind` is what the task's pipeline is served by."""
-    model = repository(request).get(name, task)
+def find_model(request: Request, name: str, version: str | None, task: str, kind: type[Served]) -> Served:
+    """The same, where name and version stand elsewhere. `kind` is what the task's pipeline is served by."""
+    model = repository(request).get(name, version, task)
     note_model(request, model)
     check_accepting(request)
     assert isinstance(model, kind)
@@ -51,7 +60,12 @@ def check_accepting(request: Request) -> None:
 
 def get_options(request: Request, schema: type[Options]) -> Options:
     """The query as a schema. Raises InvalidOption."""
-    return validate(schema, dict(request.query_params))
+    return validate(schema, query_options(request))
+
+
+def query_options(request: Request) -> dict[str, str]:
+    """The query, but for the version, which says whose options these are."""
+    return {name: value for name, value in request.query_params.items() if name != VERSION["name"]}
 
 
 def get_deadline(request: Request) -> float:
@@ -62,8 +76,13 @@ def get_deadline(request: Request) -> float:
     return time.monotonic() + (asked or settings(request).request_timeout_ms) / 1000
 
 
-def describe_model(example: str) -> dict[str, Any]:
-    """OpenAPI's words for the path parameter that `get_model` reads."""
+def describe_model(example: str) -> list[dict[str, Any]]:
+    """OpenAPI's words for what `get_model` reads."""
+    return [describe_name(example), VERSION]
+
+
+def describe_name(example: str) -> dict[str, Any]:
+    """OpenAPI's words for a model's name in the path."""
     description = "name of a served model"
     schema = {"type": "string", "title": "Model", "example": example}
     return {"name": "model", "in": "path", "required": True, "description": description, "schema": schema}

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.api.state import draining, repository, settings
+from app.runtime.repository import ModelStatus
 
 DRAINING = "the server is shutting down"
 
@@ -47,13 +48,17 @@ async def ready(request: Request) -> Response:
 
 
 def readiness(request: Request) -> Readiness:
-    """Where every model stands, and whether that is enough."""
-    states = [
-        ModelState(name=status.name, version=status.version, state=status.state, reason=status.reason)
-        for status in repository(request).statuses()
-    ]
-    needed = ("ready",) if settings(request).strict_readiness else ("ready", "refused")
-    is_ready = all(state.state in needed for state in states) and any(state.state == "ready" for state in states)
+    """Where every version stands, and whether that is enough."""
+    statuses, strict = repository(request).statuses(), settings(request).strict_readiness
+    states = [ModelState(name=each.name, version=each.version, state=each.state, reason=each.reason) for each in statuses]
     if draining(request):
         return Readiness(status="not_ready", reason=DRAINING, models=states)
+    is_ready = any(each.state == "ready" for each in statuses) and not any(_is_missing(each, strict) for each in statuses)
     return Readiness(status="ready" if is_ready else "not_ready", models=states)
+
+
+def _is_missing(status: ModelStatus, strict: bool) -> bool:
+    """What came into the folder while the server ran is said, but takes no server out of service."""
+    if status.state == "refused":
+        return strict and status.needed
+    return status.state == "stuck" or (status.state == "loading" and status.needed)

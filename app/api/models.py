@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel
 from starlette.requests import Request
 
+from app.api.dependencies import VERSION
 from app.api.error_handlers import ERROR_RESPONSES
 from app.api.state import repository
 from app.contract.manifest import ModelManifest
@@ -32,6 +33,7 @@ class ModelSummary(BaseModel):
     owned_by: str = "axon"
     task: str
     version: str
+    versions: list[str]  # all that are served, the newest first
     title: str
 
 
@@ -47,22 +49,33 @@ class ModelDetail(ModelSummary):
 
 @router.get("", summary="The served models")
 async def list_models(request: Request) -> ModelList:
-    return ModelList(data=[ModelSummary(**_summary(model)) for model in repository(request).ready()])
+    """Each with its newest version; the card of another one is at `/v1/models/{name}?version=`."""
+    return ModelList(data=[ModelSummary(**_summary(request, model)) for model in repository(request).newest()])
 
 
 @router.get("/{name}", summary="A model's card", responses={status: ERROR_RESPONSES[status] for status in (404, 422, 503)})
-async def get_model_card(request: Request, name: Annotated[str, Path(json_schema_extra={"example": "skin-lesion"})]) -> ModelDetail:
+async def get_model_card(
+    request: Request,
+    name: Annotated[str, Path(json_schema_extra={"example": "skin-lesion"})],
+    version: Annotated[str | None, Query(description=VERSION["description"])] = None,
+) -> ModelDetail:
     """The manifest that lies beside the weights: data, metrics with intervals, provenance, licence, limitations."""
-    model = repository(request).get(name)
+    model = repository(request).get(name, version)
     session = model.session
     providers = {"requested": session.requested_provider, "actual": session.actual_provider}
-    return ModelDetail(**_summary(model), card=model.manifest, execution_provider=providers)
+    return ModelDetail(**_summary(request, model), card=model.manifest, execution_provider=providers)
 
 
-def _summary(model: Servable) -> dict[str, Any]:
+def _summary(request: Request, model: Servable) -> dict[str, Any]:
     manifest = model.manifest
-    created = int(manifest.provenance.trained_at.timestamp())
-    return {"id": manifest.name, "created": created, "task": manifest.task, "version": manifest.version, "title": manifest.title}
+    return {
+        "id": manifest.name,
+        "created": int(manifest.provenance.trained_at.timestamp()),
+        "task": manifest.task,
+        "version": manifest.version,
+        "versions": repository(request).versions(manifest.name),
+        "title": manifest.title,
+    }
 
 
 def model_ref(manifest: ModelManifest) -> ModelRef:

@@ -1,132 +1,162 @@
-"""The model repository: a folder of `<name>/<version>/`, what of it is served, and why the rest is not."""
+"""The model repository: what of a folder of `<name>/<version>/` is served, and why the rest is not.
+
+Every version that lies there is served; whoever names none gets the newest that is warm. A change of the folder is taken up
+when the server is told to look: what is served goes on serving until its successor is warm, and stays where that is refused.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import logging
-import re
-from collections.abc import Mapping
-from concurrent.futures import Executor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 from weakref import WeakSet
 
-from app.contract.manifest import NAME_PATTERN, ModelManifest, load_manifest
 from app.errors import ModelNotFound, ModelNotReady, ModelRejected
+from app.runtime.loader import ModelLoader
 from app.runtime.metrics import ServingMetrics
-from app.runtime.options import RuntimeOptions
-from app.runtime.pipeline import Pipeline, Servable
-from app.runtime.session import OrtSession
-from app.runtime.signature import check_signature
+from app.runtime.pipeline import Servable
 
 logger = logging.getLogger("axon.models")
 
+Held = TypeVar("Held")
 State = Literal["loading", "ready", "refused", "stuck"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """Where one model stands; `reason` says what to do about a refused one."""
+    """Where one version stands; `reason` says what to do about one that is refused, or whose new files are."""
 
     name: str
     version: str
     state: State
     reason: str | None = None
+    needed: bool = True  # for the server to be ready: those that were there at its start
+
+
+@dataclass(slots=True)
+class _Version:
+    """What is known of one folder."""
+
+    status: ModelStatus
+    model: Servable | None = None
+    fingerprint: str = ""  # of the files that were tried last
+
+    def status_now(self) -> ModelStatus:
+        problem = None if self.model is None else self.model.health.problem
+        return self.status if problem is None else replace(self.status, state="stuck", reason=problem)
 
 
 class ModelRepository:
-    """Scans a folder, loads the newest version of each model, and hands out those that are warm."""
+    """Hands out the models that are warm, and follows its folder when it is told to."""
 
-    def __init__(
-        self,
-        root: Path,
-        pipelines: Mapping[str, type[Pipeline]],
-        executor: Executor,
-        metrics: ServingMetrics,
-        options: RuntimeOptions,
-    ) -> None:
-        self.root = root
-        self._pipelines = pipelines
-        self._executor = executor
+    def __init__(self, loader: ModelLoader, metrics: ServingMetrics) -> None:
+        self._loader = loader
         self._metrics = metrics
-        self._options = options
-        self._models: dict[str, Servable] = {}
+        self._versions: dict[str, dict[str, _Version]] = {}
+        self._served: dict[str, dict[str, Servable]] = {}  # by name and version, the newest first
         self._alive: WeakSet[Servable] = WeakSet()  # with those that were replaced and still answer what they had accepted
         self._changing = asyncio.Lock()
-        self._statuses: dict[str, ModelStatus] = {}
-        for name, version in self._scan():
-            self._statuses[name] = ModelStatus(name, version, "loading")
-            metrics.model_ready.labels(name, version).set(0)
+        self._closed = False
+        for name, version in loader.scan():
+            self._note(ModelStatus(name, version, "loading"))
+
+    async def start(self) -> None:
+        """Load and warm every model. One that cannot be served is refused, with its reason; the others go on."""
+        async with self._changing:
+            await asyncio.to_thread(self.load_all)
 
     def load_all(self) -> None:
-        """Load and warm every model. One that cannot be served is refused, with its reason; the others go on."""
-        if not self._statuses:
-            logger.warning("there is no model in %s", self.root)
-        for status in list(self._statuses.values()):
+        """What `start` does, for whoever has no event loop."""
+        if not self._versions:
+            logger.warning("there is no model in %s", self._loader.root)
+        for known in [known for versions in self._versions.values() for known in versions.values()]:
+            if self._closed:
+                return
+            status = known.status
             try:
-                self._admit(self._load(status.name, status.version))
+                self._admit(self._open(status.name, status.version))
             except ModelRejected as error:
-                self._refuse(status, str(error))
+                self._refuse(status.name, status.version, str(error))
 
     async def load(self, name: str) -> None:
-        """Load the newest version that lies in the folder now; what is served goes on serving until it is warm.
+        """Bring one model in line with its folder, as `rescan` does.
 
-        Raises ModelNotFound, ModelNotReady (the server is still starting), or ModelRejected: what was served is served still.
+        Raises ModelNotFound, ModelNotReady (the server is still starting), or ModelRejected for the newest version that was refused.
         """
+        self._check_loaded(name)
         async with self._changing:
-            version = dict(await asyncio.to_thread(self._scan)).get(name)
-            if version is None:
-                raise ModelNotFound(name, [found for found, _ in self._scan()])
-            self._check_loaded(name)
-            try:
-                model = await asyncio.to_thread(self._load, name, version)
-            except ModelRejected as error:
-                if name not in self._models:
-                    self._refuse(ModelStatus(name, version, "loading"), str(error))
-                raise
-            self._forget(name)
-            self._admit(model)
+            found = await asyncio.to_thread(self._loader.scan)
+            if name not in dict(found):
+                raise ModelNotFound(name, {each for each, _ in found})
+            problems = await self._follow(name, [version for each, version in found if each == name])
         await asyncio.to_thread(gc.collect)  # a session and its batcher know each other: their memory would come back late
+        if problems:
+            version, reason = next(iter(problems.items()))
+            raise ModelRejected(f"version {version}: {reason}")
 
     async def unload(self, name: str) -> None:
-        """Serve a model no longer; what it has accepted is still answered. Raises ModelNotFound, ModelNotReady."""
+        """Serve no version of a model any longer; what they have accepted is still answered. Raises ModelNotFound, ModelNotReady."""
+        self._check_loaded(name)
         async with self._changing:
-            if name not in self._statuses:
-                raise ModelNotFound(name, self._statuses)
-            self._check_loaded(name)
-            self._forget(name)
-            logger.info("%s is unloaded", name)
+            if name not in self._versions:
+                raise ModelNotFound(name, self._versions)
+            for version in list(self._versions[name]):
+                self._forget(name, version)
+        await asyncio.to_thread(gc.collect)
+
+    async def rescan(self) -> None:
+        """Bring everything in line with the folder: new versions are loaded, changed ones replaced, those that are gone unloaded."""
+        async with self._changing:
+            found = await asyncio.to_thread(self._loader.scan)
+            for name in sorted({*dict(found), *self._versions}):
+                await self._follow(name, [version for each, version in found if each == name])
+            states = Counter(status.state for status in self.statuses())
+            logger.info("the folder was read again: %s", ", ".join(f"{count} {state}" for state, count in states.items()) or "it is empty")
         await asyncio.to_thread(gc.collect)
 
     def unserved(self) -> list[tuple[str, str]]:
-        """(name, newest version) of each model that lies in the folder and was unloaded, or came after the start."""
-        return [(name, version) for name, version in self._scan() if name not in self._statuses]
+        """(name, version) of what lies in the folder and was unloaded, or came after the start."""
+        return [(name, version) for name, version in self._loader.scan() if version not in self._versions.get(name, {})]
 
-    def get(self, name: str, task: str | None = None) -> Servable:
-        """A warm model. Raises ModelNotFound, naming those that exist, or ModelNotReady."""
-        model = self._models.get(name)
+    def get(self, name: str, version: str | None = None, task: str | None = None) -> Servable:
+        """A warm model, of the newest version if none is asked for. Raises ModelNotFound, naming those that exist, or ModelNotReady."""
+        served = self._served.get(name, {})
+        model = served.get(version) if version is not None else next(iter(served.values()), None)
         if model is not None and task in (None, model.manifest.task):
             return model
-        status = self._statuses.get(name)
-        if model is None and status is not None:
-            reason = "it is still loading" if status.state == "loading" else "it was refused; see /health/ready"
-            raise ModelNotReady(f"the model {name!r} is not ready: {reason}", param="model")
-        raise ModelNotFound(name, [served.name for served in self.ready(task)], task)
+        known = self._versions.get(name, {})
+        waiting = known.get(version) if version is not None else next(iter(known.values()), None)
+        if model is None and waiting is not None:
+            title = name if version is None else f"{name}/{version}"
+            reason = "it is still loading" if waiting.status.state == "loading" else "it was refused; see /health/ready"
+            raise ModelNotReady(f"the model {title!r} is not ready: {reason}", param="model")
+        if model is None and served:
+            raise ModelNotFound(f"{name}/{version}", [f"{name}/{each}" for each in served])
+        raise ModelNotFound(name, [model.name for model in self.newest(task)], task)
 
-    def ready(self, task: str | None = None) -> list[Servable]:
-        """The models that are served, by name; only those of one task if it is given."""
-        return [self._models[name] for name in sorted(self._models) if task in (None, self._models[name].manifest.task)]
+    def newest(self, task: str | None = None) -> list[Servable]:
+        """The newest version of each model that is served, by name; only those of one task if it is given."""
+        models = [next(iter(self._served[name].values())) for name in sorted(self._served)]
+        return [model for model in models if task in (None, model.manifest.task)]
+
+    def all_served(self) -> list[Servable]:
+        """Every version, by name, the newest first."""
+        return [model for name in sorted(self._served) for model in self._served[name].values()]
+
+    def versions(self, name: str) -> list[str]:
+        """Those of a model that are served, the newest first."""
+        return list(self._served.get(name, {}))
 
     def statuses(self) -> list[ModelStatus]:
-        """By name. A model that is served and whose runs do not come back is stuck."""
-        return [self._status_now(self._statuses[name]) for name in sorted(self._statuses)]
+        """By name, the newest version first."""
+        return [known.status_now() for name in sorted(self._versions) for known in self._versions[name].values()]
 
-    def _status_now(self, status: ModelStatus) -> ModelStatus:
-        model = self._models.get(status.name)
-        problem = None if model is None else model.health.problem
-        return status if problem is None else ModelStatus(status.name, status.version, "stuck", problem)
+    def stop_loading(self) -> None:
+        """The server ends: what has not begun to load will not."""
+        self._closed = True
 
     async def drain(self, grace_s: float) -> None:
         """Refuse new work everywhere at once, then let what was accepted finish."""
@@ -135,79 +165,71 @@ class ModelRepository:
             model.stop_accepting()
         await asyncio.gather(*(model.drain(grace_s) for model in models))
 
+    async def _follow(self, name: str, versions: list[str]) -> dict[str, str]:
+        """Bring one model in line with the versions that lie there; why some were refused, by version, the newest first."""
+        for version in set(self._versions.get(name, {})) - set(versions):
+            self._forget(name, version)
+        problems: dict[str, str] = {}
+        for version in versions:
+            known = self._versions.get(name, {}).get(version)
+            if known is not None and not await asyncio.to_thread(self._is_worth_a_trial, known):
+                continue
+            if known is None:
+                self._note(ModelStatus(name, version, "loading", needed=False))
+            try:
+                self._admit(await asyncio.to_thread(self._open, name, version))
+            except ModelRejected as error:
+                problems[version] = str(error)
+                self._refuse(name, version, str(error))
+        return problems
+
+    def _is_worth_a_trial(self, known: _Version) -> bool:
+        """Nothing is served yet, or not well, or other files lie there than those that were tried last."""
+        status = known.status_now()
+        return status.state != "ready" or known.fingerprint != self._loader.fingerprint(status.name, status.version)
+
+    def _open(self, name: str, version: str) -> Servable:
+        """Raises ModelRejected."""
+        fingerprint = self._loader.fingerprint(name, version)  # before: files that change while they are read are read again
+        self._versions[name][version].fingerprint = fingerprint
+        return self._loader.load(name, version)
+
+    def _note(self, status: ModelStatus) -> None:
+        versions = self._versions.get(status.name, {}) | {status.version: _Version(status)}
+        self._versions[status.name] = _newest_first(versions)
+        self._metrics.model_ready.labels(status.name, status.version).set(0)
+
     def _admit(self, model: Servable) -> None:
         name, version = model.name, model.manifest.version
+        known = self._versions[name][version]
+        known.model, known.status = model, replace(known.status, state="ready", reason=None)
         self._alive.add(model)
-        self._models[name] = model
-        self._statuses[name] = ModelStatus(name, version, "ready")
+        self._served[name] = _newest_first(self._served.get(name, {}) | {version: model})
         self._metrics.model_ready.labels(name, version).set(1)
         logger.info("%s/%s is ready", name, version)
 
-    def _forget(self, name: str) -> None:
+    def _refuse(self, name: str, version: str, reason: str) -> None:
+        logger.error("%s/%s is refused: %s", name, version, reason)
+        known = self._versions[name][version]
+        if known.model is None:
+            known.status = replace(known.status, state="refused", reason=reason)
+        else:
+            known.status = replace(known.status, reason=f"the files were changed and are refused: {reason}; those before them are served")
+
+    def _forget(self, name: str, version: str) -> None:
         """Hand the model out no more: it goes when the last request that holds it is answered."""
-        model = self._models.pop(name, None)
-        self._statuses.pop(name, None)
-        if model is not None:
-            self._metrics.model_ready.labels(name, model.manifest.version).set(0)
+        del self._versions[name][version]
+        self._served.get(name, {}).pop(version, None)
+        for by_name in (self._versions, self._served):
+            if name in by_name and not by_name[name]:
+                del by_name[name]
+        self._metrics.model_ready.labels(name, version).set(0)
+        logger.info("%s/%s is unloaded", name, version)
 
     def _check_loaded(self, name: str) -> None:
-        if name in self._statuses and self._statuses[name].state == "loading":
+        if any(known.status.state == "loading" for known in self._versions.get(name, {}).values()):
             raise ModelNotReady(f"the model {name!r} is still loading", param="model")
 
-    def _scan(self) -> list[tuple[str, str]]:
-        """(name, newest version) of each folder that looks like a model."""
-        if not self.root.is_dir():
-            return []
-        found: list[tuple[str, str]] = []
-        for folder in sorted(self.root.iterdir()):
-            if folder.is_dir() and not folder.name.startswith("."):
-                versions = [
-                    version.name for version in folder.iterdir() if re.fullmatch("[1-9][0-9]{0,8}", version.name) and version.is_dir()
-                ]
-                found += [(folder.name, max(versions, key=int))] if versions else []
-        return found
 
-    def _load(self, name: str, version: str) -> Servable:
-        """Raises ModelRejected, whatever goes wrong."""
-        try:
-            return self._open(name, version)
-        except ModelRejected:
-            raise
-        except Exception as error:
-            logger.exception("%s/%s failed to load", name, version)
-            raise ModelRejected(f"loading failed ({type(error).__name__}); the server's log has the details") from None
-
-    def _open(self, name: str, version: str) -> Servable:
-        directory = self.root / name / version
-        if not re.fullmatch(NAME_PATTERN, name):
-            raise ModelRejected("a model's name has only a-z, 0-9, '.', '_' and '-'; rename the folder")
-        if not directory.resolve().is_relative_to(self.root.resolve()):
-            raise ModelRejected("the folder is a link that leaves the model repository; copy the model into it")
-        manifest = load_manifest(directory)
-        pipeline_class = self._pipelines.get(manifest.task)
-        if pipeline_class is None:
-            raise ModelRejected(f"this server has no task {manifest.task!r}; it has: {', '.join(sorted(self._pipelines))}")
-        if "model" not in manifest.graphs:
-            raise ModelRejected(f"the task {manifest.task!r} wants a graph called 'model'; name one so in manifest.json")
-        graph = manifest.graphs["model"]
-        session = OrtSession(
-            directory / graph.file,
-            provider=self._options.provider,
-            threads=self._options.cores if pipeline_class.served_by.wide_runs else 1,
-            strict_provider=self._options.strict_provider,
-        )
-        check_signature(graph, session)
-        if session.actual_provider != session.requested_provider:
-            logger.warning("%s: asked for %s, got %s", name, session.requested_provider, session.actual_provider)
-        return self._serve(manifest, directory, pipeline_class, session)
-
-    def _serve(self, manifest: ModelManifest, directory: Path, pipeline_class: type[Pipeline], session: OrtSession) -> Servable:
-        pipeline = pipeline_class.load(manifest, directory, self._options.limits)
-        model = pipeline_class.served_by(manifest, directory, pipeline, session, self._executor, self._metrics, self._options)
-        model.warm_up()
-        return model
-
-    def _refuse(self, status: ModelStatus, reason: str) -> None:
-        logger.error("%s/%s is refused: %s", status.name, status.version, reason)
-        self._statuses[status.name] = ModelStatus(status.name, status.version, "refused", reason)
-        self._metrics.model_ready.labels(status.name, status.version).set(0)
+def _newest_first(versions: dict[str, Held]) -> dict[str, Held]:
+    return {version: versions[version] for version in sorted(versions, key=int, reverse=True)}

@@ -21,6 +21,7 @@ def test_the_list_satisfies_an_openai_client_and_a_person(client: TestClient) ->
         "owned_by": "axon",
         "task": "image-classification",
         "version": "1",
+        "versions": ["1"],
         "title": "Toy model colours",
     }
 

@@ -59,3 +59,31 @@ def test_an_unknown_command_lists_those_that_exist() -> None:
     assert result.returncode == 2
     assert "serve" in result.stderr
     assert "check" in result.stderr
+
+
+def test_check_looks_at_every_version(tmp_path: Path) -> None:
+    write_word_model(tmp_path)
+    write_word_model(tmp_path, version="2")
+    assert axon("check", str(tmp_path)).stdout == "words/2  ready\nwords/1  ready\n"
+
+
+def test_models_lists_what_lies_there_without_loading_it(tmp_path: Path) -> None:
+    write_word_model(tmp_path, title="Words, newer", version="10")
+    write_word_model(tmp_path, version="9")
+    (write_colour_model(tmp_path) / "model.onnx").write_bytes(b"changed")
+    result = axon("models", str(tmp_path))
+    lines = result.stdout.splitlines()
+    assert result.returncode == 0
+    assert lines[0].split() == ["name", "version", "task", "title", "size", "state"]
+    assert lines[1].startswith("colours  1  ")
+    assert "refused: the sha256 of model.onnx is not the manifest's" in lines[1]
+    assert [line.split("  ")[0] for line in lines[2:]] == ["words", "words"]
+    assert " 10 " in lines[2]
+    assert "text-classification" in lines[2]
+    assert "Words, newer" in lines[2]
+    assert lines[2].endswith("whole")
+
+
+def test_models_of_an_empty_repository_fails(tmp_path: Path) -> None:
+    result = axon("models", str(tmp_path))
+    assert (result.returncode, result.stderr) == (1, f"axon: there is no model in {tmp_path}\n")

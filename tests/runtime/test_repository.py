@@ -1,4 +1,4 @@
-"""ModelRepository: the newest version wins, a broken one is refused by name, the others are served."""
+"""ModelRepository: versions side by side, a broken one is refused by name, the others are served."""
 
 from __future__ import annotations
 
@@ -16,12 +16,28 @@ from tests.model_repository import edit_manifest, picture, rehash, write_colour_
 from tests.runtime.conftest import Load
 
 
-def test_the_newest_version_wins_by_number(tmp_path: Path, load: Load) -> None:
+def test_versions_are_served_side_by_side_and_the_newest_is_the_default(tmp_path: Path, load: Load) -> None:
     for version in ("2", "9", "10"):
         write_colour_model(tmp_path, version=version)
     repository = load(tmp_path)
-    assert repository.get("colours").manifest.version == "10"
-    assert repository.statuses() == [ModelStatus("colours", "10", "ready")]
+    assert repository.get("colours").manifest.version == "10"  # by number, not by letter
+    assert [repository.get("colours", version).manifest.version for version in ("2", "9", "10")] == ["2", "9", "10"]
+    assert repository.statuses() == [ModelStatus("colours", version, "ready") for version in ("10", "9", "2")]
+    assert repository.versions("colours") == ["10", "9", "2"]
+    assert [model.manifest.version for model in repository.newest()] == ["10"]
+    assert [model.manifest.version for model in repository.all_served()] == ["10", "9", "2"]
+    with pytest.raises(ModelNotFound, match=r"no model 'colours/3'; available: colours/10, colours/2, colours/9"):
+        repository.get("colours", "3")
+
+
+def test_where_the_newest_version_is_broken_the_one_before_it_answers(tmp_path: Path, load: Load) -> None:
+    write_colour_model(tmp_path)
+    change_golden(write_colour_model(tmp_path, version="2"))
+    repository = load(tmp_path)
+    assert repository.get("colours").manifest.version == "1"
+    assert [(status.version, status.state) for status in repository.statuses()] == [("2", "refused"), ("1", "ready")]
+    with pytest.raises(ModelNotReady, match="'colours/2' is not ready: it was refused"):
+        repository.get("colours", "2")
 
 
 def test_what_is_no_version_is_not_looked_at(tmp_path: Path, load: Load) -> None:
@@ -39,13 +55,13 @@ def test_models_are_found_by_name_and_task(tmp_path: Path, load: Load) -> None:
     write_colour_model(tmp_path)
     write_word_model(tmp_path)
     repository = load(tmp_path)
-    assert [model.name for model in repository.ready()] == ["colours", "words"]
-    assert [model.name for model in repository.ready("text-classification")] == ["words"]
-    assert repository.get("words", "text-classification").name == "words"
+    assert [model.name for model in repository.newest()] == ["colours", "words"]
+    assert [model.name for model in repository.newest("text-classification")] == ["words"]
+    assert repository.get("words", task="text-classification").name == "words"
     with pytest.raises(ModelNotFound, match="available: colours, words"):
         repository.get("absent")
     with pytest.raises(ModelNotFound, match="for image-classification; available: colours"):
-        repository.get("words", "image-classification")
+        repository.get("words", task="image-classification")
 
 
 def test_an_empty_repository_says_none(tmp_path: Path, load: Load) -> None:
@@ -161,7 +177,7 @@ def test_a_broken_model_is_refused_with_its_reason_and_the_others_are_served(
     assert str(tmp_path) not in (colours.reason or "")
     with pytest.raises(ModelNotReady, match="it was refused; see /health/ready"):
         repository.get("colours")
-    assert [model.name for model in repository.ready()] == ["words"]
+    assert [model.name for model in repository.newest()] == ["words"]
 
 
 def test_a_folder_whose_name_cannot_be_served_is_refused_not_overlooked(tmp_path: Path, load: Load) -> None:

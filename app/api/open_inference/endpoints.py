@@ -53,17 +53,18 @@ async def ready(request: Request) -> ServerReady:
 
 @router.get("/models", summary="The served models")
 async def list_models(request: Request) -> ModelNames:
-    return ModelNames(models=[model.name for model in repository(request).ready()])
+    return ModelNames(models=[model.name for model in repository(request).newest()])
 
 
 @router.get("/models/stats", summary="What every model has done")
 async def get_all_statistics(request: Request) -> Statistics:
-    return statistics(metrics(request).registry, repository(request).ready())
+    return statistics(metrics(request).registry, repository(request).all_served())
 
 
 async def get_metadata(request: Request) -> ModelMetadata:
-    """The graph's own tensors; -1 is an axis of any length."""
-    return metadata(get_served(request))
+    """The graph's own tensors; -1 is an axis of any length. `versions` are all that are served."""
+    model = get_served(request)
+    return metadata(model, repository(request).versions(model.name))
 
 
 async def get_ready(request: Request) -> ModelReady:

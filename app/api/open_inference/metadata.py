@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from app.api.open_inference.schemas import ModelMetadata, TensorMetadata
@@ -11,11 +12,11 @@ from app.runtime.pipeline import Servable
 PLATFORM = "onnxruntime_onnx"
 
 
-def metadata(model: Servable) -> ModelMetadata:
+def metadata(model: Servable, versions: Sequence[str]) -> ModelMetadata:
     graph = model.manifest.graphs["model"]
     return ModelMetadata(
         name=model.name,
-        versions=[model.manifest.version],
+        versions=sorted(versions, key=int),
         platform=PLATFORM,
         inputs=[_tensor(spec) for spec in graph.inputs],
         outputs=[_tensor(spec) for spec in graph.outputs],
@@ -30,7 +31,7 @@ def configuration(model: Servable) -> dict[str, Any]:
         "name": model.name,
         "platform": PLATFORM,
         "backend": "onnxruntime",
-        "version_policy": {"latest": {"num_versions": 1}},
+        "version_policy": {"all": {}},
         "max_batch_size": manifest.batching.max_batch_size if batched else 0,
         "input": [_configured(spec, batched) for spec in graph.inputs],
         "output": [_configured(spec, batched) for spec in graph.outputs],

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.admin import require_admin
-from app.api.dependencies import describe_model
+from app.api.dependencies import describe_name
 from app.api.open_inference.bodies import read_message
 from app.api.open_inference.schemas import ERROR_RESPONSES, ChangeRequest, ErrorSentence, IndexEntry, IndexRequest
 from app.api.state import repository
@@ -36,7 +36,7 @@ CHANGE_ERRORS: dict[int | str, dict[str, Any]] = {
     openapi_extra={"requestBody": {"content": {"application/json": {"schema": IndexRequest.model_json_schema()}}}},
 )
 async def get_index(request: Request) -> list[IndexEntry]:
-    """Each with its newest version, its state, and why it is not served."""
+    """Each version with its state, and why it is not served."""
     asked, found = await read_message(request, IndexRequest), repository(request)
     entries = [
         IndexEntry(name=status.name, version=status.version, state=STATES[status.state], reason=status.reason or "")
@@ -52,7 +52,7 @@ async def get_index(request: Request) -> list[IndexEntry]:
     responses=CHANGE_ERRORS,
     response_class=Response,
     dependencies=[Depends(require_admin)],
-    openapi_extra={"parameters": [describe_model("sentiment")]},
+    openapi_extra={"parameters": [describe_name("sentiment")]},
 )
 async def unload_model(request: Request) -> Response:
     """Requests that were accepted are still answered. The body of the answer is empty. Needs the admin key."""
@@ -64,14 +64,15 @@ async def unload_model(request: Request) -> Response:
 
 @router.post(
     "/models/{model}/load",
-    summary="Load the newest version of a model",
+    summary="Load what lies in a model's folder",
     responses=CHANGE_ERRORS,
     response_class=Response,
     dependencies=[Depends(require_admin)],
-    openapi_extra={"parameters": [describe_model("sentiment")]},
+    openapi_extra={"parameters": [describe_name("sentiment")]},
 )
 async def load_model(request: Request) -> Response:
-    """What is served goes on serving until the new version is warm, and stays when that fails. Needs the admin key.
+    """New versions are loaded, changed ones replaced, those that are gone unloaded. What is served goes on serving until its
+    successor is warm, and stays when that is refused. Needs the admin key.
 
     A model comes from the server's own folder: files and configurations of clients are refused. The body of the
     answer is empty.

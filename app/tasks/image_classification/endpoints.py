@@ -51,7 +51,7 @@ REQUEST_BODY: dict[str, Any] = {
     },
 }
 
-PARAMETERS = [describe_model("skin-lesion"), *describe_fields("query", ClassificationOptions), *describe_fields("header", Headers)]
+PARAMETERS = [*describe_model("skin-lesion"), *describe_fields("query", ClassificationOptions), *describe_fields("header", Headers)]
 
 
 @router.post(
@@ -79,7 +79,7 @@ async def classify_image(request: Request) -> Response:
     "/{model}/roc",
     summary="The ROC curve behind the thresholds",
     response_model=RocAnswer,
-    openapi_extra={"parameters": [describe_model("skin-lesion")]},
+    openapi_extra={"parameters": describe_model("skin-lesion")},
 )
 async def get_roc(request: Request, target: Annotated[str | None, Query(max_length=64, examples=["melanoma"])] = None) -> Response:
     """Sensitivity and specificity over the threshold, on the test split, with 95 % intervals and the named operating points."""

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from app.api.accept import preferred
 from app.api.bodies import read_image
-from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline, get_model
+from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline, get_model, query_options
 from app.api.disconnect import unless_disconnected
 from app.api.error_handlers import ERROR_RESPONSES, ErrorAnswer
 from app.api.models import model_ref
@@ -46,7 +46,7 @@ REQUEST_BODY: dict[str, Any] = {
 }
 
 PARAMETERS = [
-    describe_model("style-transfer"),
+    *describe_model("style-transfer"),
     *CHOICES,
     *describe_fields("query", PictureOptions),
     *describe_fields("header", Headers),
@@ -73,7 +73,7 @@ async def redraw_image(request: Request) -> Response:
     """
     model, deadline = get_model(request, TASK, ServedModel), get_deadline(request)
     form, pipeline = preferred(request, FORMS), cast(ImageToImagePipeline, model.pipeline)
-    query = dict(request.query_params)
+    query = query_options(request)
     order = pipeline.order(query, form)
     body = await read_image(request)
     if body.options:

@@ -35,7 +35,7 @@ REQUEST_BODY: dict[str, Any] = {
     "content": {"application/json": {"schema": TextClassificationRequest.model_json_schema()}},
 }
 
-PARAMETERS = [describe_model("sentiment"), *describe_fields("header", Headers)]
+PARAMETERS = [*describe_model("sentiment"), *describe_fields("header", Headers)]
 
 
 @router.post(

@@ -38,7 +38,7 @@ REQUEST_BODY: dict[str, Any] = {
     "content": {"application/json": {"schema": TextGenerationRequest.model_json_schema()}},
 }
 
-PARAMETERS = [describe_model("anna"), *describe_fields("header", Headers)]
+PARAMETERS = [*describe_model("anna"), *describe_fields("header", Headers)]
 
 Answer = Callable[[Piece], TextGenerationAnswer]
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline
+from app.api.dependencies import Headers, describe_fields, describe_name, get_deadline
 from app.api.disconnect import unless_disconnected
 from app.api.event_stream import EventStream, error_event, event
 from app.api.open_inference.bodies import read_message
@@ -89,7 +89,7 @@ async def _events(asked: GenerateRequest, manifest: ModelManifest, texts: Texts)
 
 
 def _parameters(path: str) -> list[dict[str, Any]]:
-    return [describe_model("anna"), *([VERSION] if "{version}" in path else []), *describe_fields("header", Headers)]
+    return [describe_name("anna"), *([VERSION] if "{version}" in path else []), *describe_fields("header", Headers)]
 
 
 for path in PATHS:

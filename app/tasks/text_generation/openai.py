@@ -91,7 +91,8 @@ async def create_completion(request: Request) -> Response:
     """
     deadline, limits = get_deadline(request), settings(request)
     body = await read_json(request, CompletionRequest)
-    model = find_model(request, body.model, TASK, GenerativeModel)
+    name, _, version = body.model.partition("@")
+    model = find_model(request, name, version or None, TASK, GenerativeModel)
     _check_combinations(body)
     completion, work = _prepare(body, cast(TextGenerationPipeline, model.pipeline), limits)
     with ExitStack() as open_work:

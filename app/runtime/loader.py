@@ -1,0 +1,115 @@
+"""From a folder `<name>/<version>/` to a model that is warm, or to the reason why there is none."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from pathlib import Path
+
+from app.contract.manifest import MANIFEST_FILE, NAME_PATTERN, ModelManifest, load_manifest
+from app.errors import ModelRejected
+from app.runtime.metrics import ServingMetrics
+from app.runtime.options import RuntimeOptions
+from app.runtime.pipeline import Pipeline, Servable
+from app.runtime.session import OrtSession
+from app.runtime.signature import check_signature
+
+logger = logging.getLogger("axon.models")
+
+VERSION = re.compile("[1-9][0-9]{0,8}")
+
+
+class ModelLoader:
+    """Knows the folder, and nothing of what is served."""
+
+    def __init__(
+        self,
+        root: Path,
+        pipelines: Mapping[str, type[Pipeline]],
+        executor: Executor,
+        metrics: ServingMetrics,
+        options: RuntimeOptions,
+    ) -> None:
+        self.root = root
+        self._pipelines = pipelines
+        self._executor = executor
+        self._metrics = metrics
+        self._options = options
+
+    def scan(self) -> list[tuple[str, str]]:
+        """(name, version) of each folder that looks like one, by name, the newest version first."""
+        return scan(self.root)
+
+    def fingerprint(self, name: str, version: str) -> str:
+        """Changes when the manifest does, or when any file of the folder is written again."""
+        folder = self.root / name / version
+        digest = hashlib.sha256()
+        for path in sorted(folder.rglob("*")):
+            try:
+                stat = path.stat()
+                digest.update(f"{path.relative_to(folder)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+                digest.update(path.read_bytes() if path.name == MANIFEST_FILE else b"")
+            except OSError:
+                continue  # it goes while we look
+        return digest.hexdigest()
+
+    def load(self, name: str, version: str) -> Servable:
+        """Raises ModelRejected, whatever goes wrong."""
+        try:
+            return self._open(name, version)
+        except ModelRejected:
+            raise
+        except Exception as error:
+            logger.exception("%s/%s failed to load", name, version)
+            raise ModelRejected(f"loading failed ({type(error).__name__}); the server's log has the details") from None
+
+    def _open(self, name: str, version: str) -> Servable:
+        directory = self.root / name / version
+        manifest = read_manifest(self.root, name, version)
+        pipeline_class = self._pipelines.get(manifest.task)
+        if pipeline_class is None:
+            raise ModelRejected(f"this server has no task {manifest.task!r}; it has: {', '.join(sorted(self._pipelines))}")
+        if "model" not in manifest.graphs:
+            raise ModelRejected(f"the task {manifest.task!r} wants a graph called 'model'; name one so in manifest.json")
+        graph = manifest.graphs["model"]
+        session = OrtSession(
+            directory / graph.file,
+            provider=self._options.provider,
+            threads=self._options.cores if pipeline_class.served_by.wide_runs else 1,
+            strict_provider=self._options.strict_provider,
+        )
+        check_signature(graph, session)
+        if session.actual_provider != session.requested_provider:
+            logger.warning("%s: asked for %s, got %s", name, session.requested_provider, session.actual_provider)
+        return self._serve(manifest, directory, pipeline_class, session)
+
+    def _serve(self, manifest: ModelManifest, directory: Path, pipeline_class: type[Pipeline], session: OrtSession) -> Servable:
+        pipeline = pipeline_class.load(manifest, directory, self._options.limits)
+        model = pipeline_class.served_by(manifest, directory, pipeline, session, self._executor, self._metrics, self._options)
+        model.warm_up()
+        return model
+
+
+def scan(root: Path) -> list[tuple[str, str]]:
+    """(name, version) of each folder that looks like one, by name, the newest version first."""
+    if not root.is_dir():
+        return []
+    found: list[tuple[str, str]] = []
+    for folder in sorted(root.iterdir()):
+        if folder.is_dir() and not folder.name.startswith("."):
+            versions = [version.name for version in folder.iterdir() if VERSION.fullmatch(version.name) and version.is_dir()]
+            found += [(folder.name, version) for version in sorted(versions, key=int, reverse=True)]
+    return found
+
+
+def read_manifest(root: Path, name: str, version: str) -> ModelManifest:
+    """The manifest, its files checked. Raises ModelRejected."""
+    directory = root / name / version
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ModelRejected("a model's name has only a-z, 0-9, '.', '_' and '-'; rename the folder")
+    if not directory.resolve().is_relative_to(root.resolve()):
+        raise ModelRejected("the folder is a link that leaves the model repository; copy the model into it")
+    return load_manifest(directory)

@@ -1,0 +1,192 @@
+"""A repository that follows its folder: what is new, changed, gone or broken while the server answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from app.errors import ModelNotFound, ModelNotReady, ModelRejected
+from app.runtime.repository import ModelStatus
+from tests.model_repository import edit_manifest, picture, write_colour_model, write_word_model
+from tests.runtime.conftest import Load
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A repository of its own: these tests change it."""
+    write_colour_model(tmp_path)
+    write_word_model(tmp_path)
+    return tmp_path
+
+
+def retitle(folder: Path, title: str) -> None:
+    edit_manifest(folder, lambda fields: fields.update(title=title))
+
+
+def break_manifest(folder: Path) -> None:
+    edit_manifest(folder, lambda fields: fields.update(temprature=2))
+
+
+def remove(folder: Path) -> None:
+    folder.rename(folder.parent / f".{folder.name}")  # what begins with a dot is not looked at
+
+
+async def test_a_folder_that_is_as_it_was_changes_nothing(models: Path, load: Load) -> None:
+    repository = load(models)
+    before = repository.all_served()
+    await repository.rescan()
+    assert repository.all_served() == before
+
+
+async def test_what_is_new_is_loaded_and_a_newer_version_takes_over(models: Path, load: Load) -> None:
+    repository = load(models)
+    write_colour_model(models, version="2")
+    write_word_model(models, "late")
+    await repository.rescan()
+    assert repository.get("colours").manifest.version == "2"
+    assert repository.get("colours", "1").manifest.version == "1"
+    assert repository.get("late").name == "late"
+
+
+async def test_what_is_gone_is_served_no_more(models: Path, load: Load) -> None:
+    write_colour_model(models, version="2")
+    repository = load(models)
+    remove(models / "colours" / "2")
+    remove(models / "words")
+    await repository.rescan()
+    assert repository.get("colours").manifest.version == "1"
+    with pytest.raises(ModelNotFound, match="available: colours"):
+        repository.get("words")
+    assert [status.name for status in repository.statuses()] == ["colours"]
+
+
+async def test_what_was_changed_is_loaded_again_and_only_that(models: Path, load: Load) -> None:
+    repository = load(models)
+    colours, words = repository.get("colours"), repository.get("words")
+    retitle(models / "words" / "1", "Other words")
+    await repository.rescan()
+    assert repository.get("words").manifest.title == "Other words"
+    assert repository.get("words") is not words
+    assert repository.get("colours") is colours
+
+
+async def test_the_old_model_serves_until_the_new_one_is_warm(models: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = load(models)
+    words, loader = repository.get("words"), repository._loader
+    opened = loader.load
+    monkeypatch.setattr(loader, "load", lambda name, version: (time.sleep(0.2), opened(name, version))[1])
+    retitle(models / "words" / "1", "Other words")
+    write_word_model(models, version="2")
+    rescanning = asyncio.ensure_future(repository.rescan())
+    await asyncio.sleep(0.1)
+    assert repository.get("words") is words
+    assert [(status.version, status.state) for status in repository.statuses() if status.name == "words"] == [
+        ("2", "loading"),
+        ("1", "ready"),
+    ]
+    with pytest.raises(ModelNotReady, match="'words/2' is not ready: it is still loading"):
+        repository.get("words", "2")
+    await rescanning
+    assert repository.get("words").manifest.version == "2"
+    assert repository.get("words", "1").manifest.title == "Other words"
+
+
+async def test_files_that_are_refused_leave_the_old_model_serving(models: Path, load: Load) -> None:
+    repository = load(models)
+    words = repository.get("words")
+    break_manifest(models / "words" / "1")
+    await repository.rescan()
+    assert repository.get("words") is words
+    status = repository.statuses()[1]
+    assert (status.state, status.needed) == ("ready", True)
+    assert (status.reason or "").startswith("the files were changed and are refused: manifest.json does not fit schema 1: unknown field")
+    edit_manifest(models / "words" / "1", lambda fields: fields.pop("temprature"))
+    await repository.rescan()
+    assert repository.statuses()[1] == ModelStatus("words", "1", "ready")
+
+
+async def test_a_new_version_that_is_refused_is_named_and_is_not_needed(models: Path, load: Load) -> None:
+    repository = load(models)
+    break_manifest(write_word_model(models, version="2"))
+    await repository.rescan()
+    status = repository.statuses()[1]
+    assert (status.name, status.version, status.state, status.needed) == ("words", "2", "refused", False)
+    assert repository.get("words").manifest.version == "1"
+
+
+async def test_a_version_that_was_refused_is_tried_again(models: Path, load: Load) -> None:
+    break_manifest(models / "words" / "1")
+    repository = load(models)
+    edit_manifest(models / "words" / "1", lambda fields: fields.pop("temprature"))
+    await repository.rescan()
+    assert repository.get("words").manifest.version == "1"
+    assert repository.statuses()[1] == ModelStatus("words", "1", "ready")
+
+
+async def test_a_request_finishes_on_the_model_that_it_began_with(models: Path, load: Load) -> None:
+    repository = load(models)
+    colours = repository.get("colours")
+    answering = [asyncio.ensure_future(colours.predict([picture("blue")] * 8)) for _ in range(10)]  # type: ignore[attr-defined]
+    remove(models / "colours")
+    await repository.rescan()
+    assert repository.all_served() == [repository.get("words")]
+    for answer in await asyncio.gather(*answering):
+        assert [int(each.probabilities.argmax()) for each in answer.answers] == [2] * 8
+
+
+async def test_two_scans_at_once_follow_each_other(models: Path, load: Load) -> None:
+    repository = load(models)
+    write_word_model(models, version="2")
+    await asyncio.gather(*(repository.rescan() for _ in range(3)), repository.load("words"))
+    assert repository.versions("words") == ["2", "1"]
+
+
+async def test_one_model_is_loaded_without_the_others(models: Path, load: Load) -> None:
+    repository = load(models)
+    write_word_model(models, version="2")
+    write_colour_model(models, version="2")
+    await repository.load("words")
+    assert (repository.versions("words"), repository.versions("colours")) == (["2", "1"], ["1"])
+    assert repository.unserved() == [("colours", "2")]
+    break_manifest(write_word_model(models, version="3"))
+    with pytest.raises(ModelRejected, match="version 3: manifest"):
+        await repository.load("words")
+    assert repository.get("words").manifest.version == "2"
+
+
+async def test_what_was_unloaded_comes_back_with_the_next_scan(models: Path, load: Load) -> None:
+    repository = load(models)
+    await repository.unload("words")
+    assert repository.unserved() == [("words", "1")]
+    await repository.rescan()
+    assert repository.get("words").name == "words"
+    assert repository.unserved() == []
+
+
+async def test_a_model_that_is_not_well_is_loaded_again(models: Path, load: Load) -> None:
+    repository = load(models)
+    words = repository.get("words")
+    words.health.problem = "a run took longer than 1 s and was given up"
+    assert repository.statuses()[1] == ModelStatus("words", "1", "stuck", words.health.problem)
+    await repository.rescan()
+    assert repository.get("words") is not words
+    assert repository.statuses()[1] == ModelStatus("words", "1", "ready")
+
+
+def test_a_server_that_ends_loads_no_more(models: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from app.main import make_repository
+    from app.runtime.metrics import ServingMetrics
+    from app.settings import Settings
+
+    with ThreadPoolExecutor(1) as executor:
+        repository = make_repository(Settings(models=models), executor, 1, ServingMetrics())
+        repository.stop_loading()
+        repository.load_all()
+    assert repository.all_served() == []
