@@ -107,14 +107,14 @@ def test_the_manifest_states_each_figure_in_both_ways_with_its_count_and_interva
     manifest = load_manifest(model_folder(finished_run))
     for direction in ("plain-to-striped", "striped-to-plain"):
         for name in ("frechet_distance", "kernel_distance", "cycle_error"):
-            found = [metric for metric in manifest.metrics if metric.name == name and (metric.note or "").startswith(direction)]
+            found = [metric for metric in manifest.metrics if metric.name == name and f"; {direction};" in (metric.note or "")]
             assert len(found) == 2
             assert found[0].value == pytest.approx(found[1].value, abs=0.01 * max(1, abs(found[1].value)))
             for metric in found:
                 assert metric.ci95 is not None
                 assert metric.ci95[0] <= metric.value <= metric.ci95[1]
                 assert "lambda_identity 0.5" in (metric.note or "")
-        floors = {metric.name for metric in manifest.metrics if (metric.note or "").startswith(direction)}
+        floors = {metric.name for metric in manifest.metrics if f"; {direction};" in (metric.note or "")}
         assert floors >= {"frechet_distance_untranslated", "frechet_distance_real", "frechet_ratio_to_untranslated"}
 
 

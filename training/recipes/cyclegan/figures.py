@@ -114,5 +114,5 @@ def _cycle_error(real: Pixels, back: Pixels) -> Interval:
 
 def _metric(name: str, found: Interval, n: int, direction: str, config: Config, way: str) -> Metric:
     numbers = {"value": round(found.value, 4), "ci95": (round(found.low, 4), round(found.high, 4)), "n": n}
-    note = f"{direction}; {way}; {config.crop_size} px, EfficientNet-Lite0 features, lambda_identity {config.lambda_identity:g}"
+    note = f"{way}; {direction}; {config.crop_size} px, EfficientNet-Lite0 features, lambda_identity {config.lambda_identity:g}"
     return {"name": name, **numbers, "split": f"{n} test pictures of each domain", "note": note}
