@@ -14,6 +14,8 @@ HEADLINES = {  # a manifest's metric -> its name in the table, in this order
     "balanced_accuracy": "balanced accuracy",
     "accuracy": "accuracy",
     "nats_per_character": "nats per character",
+    "frechet_ratio_to_untranslated": "Frechet distance over that of untranslated pictures",
+    "total_loss_over_gatys_lbfgs_100": "loss over that of 100 steps of Gatys' method",
 }
 
 
