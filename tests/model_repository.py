@@ -160,6 +160,28 @@ def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
     path.write_text(json.dumps(fields), encoding="utf-8")
 
 
+def forget_origin(folder: Path) -> None:
+    """Make the manifest one that somebody wrote by hand: without all that only a recipe knows."""
+
+    def edit(fields: dict[str, Any]) -> None:
+        for name in (
+            "description",
+            "golden",
+            "metrics",
+            "provenance",
+            "license",
+            "intended_use",
+            "limitations",
+            "targets",
+            "default_target",
+        ):
+            fields.pop(name, None)
+        for graph in fields["graphs"].values():
+            del graph["sha256"], graph["atol"]
+
+    edit_manifest(folder, edit)
+
+
 def rehash(folder: Path) -> None:
     """Make the manifest's sha256 that of the graph which lies there now."""
     edit_manifest(folder, lambda fields: fields["graphs"]["model"].update(sha256=sha256(folder / "model.onnx")))

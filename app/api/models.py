@@ -11,7 +11,7 @@ from starlette.requests import Request
 from app.api.dependencies import VERSION
 from app.api.error_handlers import ERROR_RESPONSES
 from app.api.state import repository
-from app.contract.manifest import ModelManifest
+from app.contract.manifest import MANIFEST_FILE, ModelManifest
 from app.runtime.pipeline import Servable
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -29,7 +29,7 @@ class ModelSummary(BaseModel):
 
     id: str
     object: Literal["model"] = "model"
-    created: int  # Unix seconds of the training
+    created: int  # Unix seconds of the training; where nobody knows them, of the manifest
     owned_by: str = "axon"
     task: str
     version: str
@@ -70,12 +70,21 @@ def _summary(request: Request, model: Servable) -> dict[str, Any]:
     manifest = model.manifest
     return {
         "id": manifest.name,
-        "created": int(manifest.provenance.trained_at.timestamp()),
+        "created": int(_created_at(model)),
         "task": manifest.task,
         "version": manifest.version,
         "versions": repository(request).versions(manifest.name),
         "title": manifest.title,
     }
+
+
+def _created_at(model: Servable) -> float:
+    if model.manifest.provenance is not None:
+        return model.manifest.provenance.trained_at.timestamp()
+    try:
+        return (model.directory / MANIFEST_FILE).stat().st_mtime
+    except OSError:  # the folder is gone, and the server was not told yet
+        return 0.0
 
 
 def model_ref(manifest: ModelManifest) -> ModelRef:

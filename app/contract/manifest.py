@@ -1,5 +1,8 @@
 """manifest.json: everything that is known of a model besides its weights. One class writes it and reads it.
 
+What a recipe exports says where it comes from (`provenance`), and then nothing may be missing. A manifest that somebody wrote
+by hand for a model from elsewhere leaves out what nobody knows of it.
+
 `schema_version` rises when an old file can no longer be read. Unknown fields are errors: a typing slip must
 not become a setting that is silently ignored.
 """
@@ -21,6 +24,7 @@ from app.errors import ModelRejected
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
+EXPORTED = ("description", "golden", "metrics", "license", "intended_use", "limitations")  # what a recipe's model has
 NAME_PATTERN = "^[a-z0-9][a-z0-9._-]{0,63}$"
 
 Datatype = Literal[
@@ -78,10 +82,10 @@ class Graph(_Frozen):
     """One ONNX file, and the tolerance at which it was proved equal to the PyTorch module."""
 
     file: RelativePath
-    sha256: Sha256
+    sha256: Sha256 | None = None
     inputs: tuple[TensorSpec, ...] = Field(min_length=1)
     outputs: tuple[TensorSpec, ...] = Field(min_length=1)
-    atol: float = Field(gt=0)
+    atol: float | None = Field(default=None, gt=0)
 
 
 class Golden(_Frozen):
@@ -154,7 +158,7 @@ class ModelManifest(_Frozen):
     version: str = Field(pattern="^[1-9][0-9]{0,8}$")
     task: str = Field(pattern="^[a-z0-9][a-z0-9-]*$")
     title: str
-    description: str
+    description: str = ""
     graphs: dict[str, Graph] = Field(min_length=1)  # by role; a model with one graph calls it "model"
     processor: Annotated[ImageProcessor | PhotographProcessor | TextProcessor | CharacterProcessor, Field(discriminator="type")]
     labels: tuple[Label, ...] = ()
@@ -164,14 +168,28 @@ class ModelManifest(_Frozen):
     default_target: str | None = None
     defaults: dict[str, JsonValue] = {}
     batching: Batching = Batching()
-    golden: Golden
-    metrics: tuple[Metric, ...]
+    golden: Golden | None = None
+    metrics: tuple[Metric, ...] = ()
     measurements: dict[str, JsonValue] = {}  # what `evaluate` reports beyond single figures: subgroups, curves
-    provenance: Provenance
-    license: License
-    intended_use: str
-    limitations: tuple[str, ...]
+    provenance: Provenance | None = None
+    license: License | None = None
+    intended_use: str = ""
+    limitations: tuple[str, ...] = ()
     notice: str | None = None  # one sentence that goes with every answer
+
+    @model_validator(mode="after")
+    def _what_was_exported_is_complete(self) -> Self:
+        if self.provenance is None:
+            return self
+        missing = [name for name in EXPORTED if not getattr(self, name)]
+        missing += [
+            f"graphs.{role}.{name}" for role, graph in self.graphs.items() for name in ("sha256", "atol") if not getattr(graph, name)
+        ]
+        if isinstance(self.processor, TextProcessor) and not self.processor.sha256:
+            missing.append("processor.sha256")
+        if missing:
+            raise ValueError(f"the field {missing[0]} is missing; add it: what has provenance was exported, and is complete")
+        return self
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
@@ -237,17 +255,19 @@ def load_manifest(directory: Path) -> ModelManifest:
 
 def check_files(manifest: ModelManifest, directory: Path) -> None:
     """Every file is there, inside the folder, and the hashed ones are unchanged. Raises ModelRejected."""
-    hashed = {graph.file: graph.sha256 for graph in manifest.graphs.values()}
+    files = {graph.file: graph.sha256 for graph in manifest.graphs.values()}
     if isinstance(manifest.processor, TextProcessor):
-        hashed[manifest.processor.tokenizer] = manifest.processor.sha256
+        files[manifest.processor.tokenizer] = manifest.processor.sha256
+    if manifest.golden is not None:
+        files |= dict.fromkeys((manifest.golden.request, manifest.golden.outputs))
     root = directory.resolve()
-    for name in [*hashed, manifest.golden.request, manifest.golden.outputs]:
+    for name, expected in files.items():
         path = (directory / name).resolve()
         if not path.is_relative_to(root):
             raise ModelRejected(f"{name} points outside the model's folder; copy the file into it")
         if not path.is_file():
-            raise ModelRejected(f"{name} is missing; export the model again")
-        if name in hashed and sha256(path) != hashed[name]:
+            raise ModelRejected(f"{name} is missing; export the model again, or copy the file into its folder")
+        if expected is not None and sha256(path) != expected:
             raise ModelRejected(f"the sha256 of {name} is not the manifest's; restore the file or export the model again")
 
 

@@ -28,7 +28,7 @@ class TextProcessor(BaseModel):
 
     type: Literal["text"] = "text"
     tokenizer: str = "tokenizer.json"  # a Hugging Face tokenizers file: normaliser, pre-tokeniser and vocabulary
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     max_tokens: int = Field(gt=0)
     head_tokens: int = Field(ge=0)  # of a longer text the first `head_tokens` and the last `max_tokens - head_tokens` stay
     pad_token: str = "<pad>"

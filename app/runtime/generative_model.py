@@ -15,7 +15,7 @@ from app.contract.manifest import Graph, ModelManifest
 from app.errors import ModelRejected
 from app.runtime.batcher import BatchTiming, DynamicBatcher, until
 from app.runtime.generation import ContinuousBatcher, TokenSink
-from app.runtime.golden import replay_golden
+from app.runtime.golden import try_out
 from app.runtime.metrics import ServingMetrics
 from app.runtime.options import RuntimeOptions
 from app.runtime.pipeline import Pipeline, Tensors, nbytes_of, stack_rows
@@ -50,7 +50,7 @@ class GenerativeModel:
         limits, (state_shape, vocabulary) = options.generation, recurrent_shapes(manifest.graphs["model"])
         slots = Slots(session, limits.max_live_sequences, state_shape, vocabulary, limits.prefill_chunk_tokens)
         self._executor = executor
-        self.health = RunHealth(self.name, self._replay_golden, executor, self._metrics.stuck_runs.inc, options.stuck_run_timeout_s)
+        self.health = RunHealth(self.name, self._try_out, executor, self._metrics.stuck_runs.inc, options.stuck_run_timeout_s)
         self._runs = DynamicBatcher(
             manifest.name,
             self._run_one,
@@ -103,7 +103,7 @@ class GenerativeModel:
         return outputs[0] if outputs else stack_rows([], self.manifest.graphs["model"].outputs)
 
     def warm_up(self) -> None:
-        self._replay_golden()
+        self._try_out()
         if not self.batcher.slots.make_independent():
             logger.warning(
                 "%s: a row's bits depend on the batch here, so every run has all %d rows", self.name, self.batcher.slots.capacity
@@ -116,8 +116,8 @@ class GenerativeModel:
     async def drain(self, grace_s: float) -> None:
         await asyncio.gather(self.batcher.drain(grace_s), self._runs.drain(grace_s))
 
-    def _replay_golden(self) -> None:
-        replay_golden(self.manifest, self.directory, self.pipeline, self.session)
+    def _try_out(self) -> None:
+        try_out(self.manifest, self.directory, self.pipeline, self.session)
 
     def _run_one(self, runs: list[Tensors], stopper: Stopper) -> list[Tensors]:
         return [self.session.run(tensors, stopper) for tensors in runs]

@@ -1,4 +1,4 @@
-"""The golden request: what the graph answered at export, it must answer here."""
+"""The first runs of a model: what it answered at export, its golden request, it must answer here."""
 
 from __future__ import annotations
 
@@ -9,25 +9,42 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from app.contract.manifest import ModelManifest
+from app.contract.manifest import Golden, Graph, ModelManifest
 from app.errors import ModelRejected, ServingError
 from app.runtime.pipeline import Pipeline
 from app.runtime.session import Session
 
 
-def replay_golden(manifest: ModelManifest, directory: Path, pipeline: Pipeline, session: Session) -> None:
-    """Send the golden request through the pipeline and the graph. Raises ModelRejected when the answer is another one."""
-    rows = _golden_rows(directory / manifest.golden.request, pipeline)
+def try_out(manifest: ModelManifest, directory: Path, pipeline: Pipeline, session: Session) -> None:
+    """The golden request, or for a model that has none one run of anything. Raises ModelRejected for another answer than it should be."""
+    if manifest.golden is None:
+        _run_once(manifest.graphs["model"], session)
+    else:
+        _replay(manifest.golden, directory, pipeline, session)
+
+
+def _replay(golden: Golden, directory: Path, pipeline: Pipeline, session: Session) -> None:
+    """Send the golden request through the pipeline and the graph."""
+    rows = _golden_rows(directory / golden.request, pipeline)
     answered = session.run(pipeline.collate(rows))
-    for name, expected in _load_golden(directory / manifest.golden.outputs).items():
+    for name, expected in _load_golden(directory / golden.outputs).items():
         if name not in answered or answered[name].shape != expected.shape:
             raise ModelRejected(f"the golden answer has a tensor {name!r} that the graph does not give; export the model again")
         difference = float(np.abs(answered[name].astype(np.float64) - expected).max())
-        if not difference <= manifest.golden.atol:
+        if not difference <= golden.atol:
             raise ModelRejected(
                 f"the golden request answers {difference:.1e} away from what was recorded at export "
-                f"(tolerance {manifest.golden.atol:.0e}); export the model again"
+                f"(tolerance {golden.atol:.0e}); export the model again"
             )
+
+
+def _run_once(graph: Graph, session: Session) -> None:
+    """Ones of every input, one row, every open axis of length 1: the outputs must have the shapes that the manifest says."""
+    answered = session.run({spec.name: np.ones([max(1, size) for size in spec.shape], dtype=spec.dtype) for spec in graph.inputs})
+    for spec in graph.outputs:
+        shape = answered[spec.name].shape
+        if len(shape) != len(spec.shape) or any(wanted not in (-1, size) for wanted, size in zip(spec.shape, shape, strict=True)):
+            raise ModelRejected(f"the graph answers one row with {spec.name} of shape {list(shape)}, the manifest says {list(spec.shape)}")
 
 
 def _golden_rows(path: Path, pipeline: Pipeline) -> list[Any]:

@@ -45,7 +45,7 @@ class Servable(Protocol):
     def name(self) -> str: ...
 
     def warm_up(self) -> None:
-        """Replay the golden request. Raises ModelRejected when the graph no longer answers as it did at export."""
+        """Replay the golden request, if it has one. Raises ModelRejected when the graph no longer answers as it did at export."""
         ...
 
     async def infer(self, inputs: Tensors, deadline: float | None = None) -> Tensors:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 from app.contract.manifest import ModelManifest
 from app.errors import RunStuck
 from app.runtime.batcher import BatchTiming, DynamicBatcher, Room, until
-from app.runtime.golden import replay_golden
+from app.runtime.golden import try_out
 from app.runtime.metrics import ServingMetrics
 from app.runtime.options import RuntimeOptions
 from app.runtime.pipeline import Pipeline, Tensors, nbytes_of, split_rows, stack_rows
@@ -107,7 +107,7 @@ class ServedModel:
         return answer
 
     def warm_up(self) -> None:
-        replay_golden(self.manifest, self.directory, self.pipeline, self.session)
+        try_out(self.manifest, self.directory, self.pipeline, self.session)
 
     def stop_accepting(self) -> None:
         self.batcher.stop_accepting()

@@ -2,20 +2,26 @@
 import { element } from "./dom.js";
 
 export function showCard(place, { card, execution_provider: provider }) {
-  const [first] = card.metrics;
-  const served = card.metrics.filter(({ note, split }) => note === first.note && split === first.split);
+  const { license, provenance } = card; // a model from elsewhere may have neither, and no figures
+  const trained = provenance ? `trained ${provenance.trained_at.slice(0, 10)}` : "not trained here";
   place.replaceChildren(
     ...(card.notice ? [element("p", {}, element("strong", {}, card.notice))] : []),
     element("h3", {}, "Measured"),
-    element("table", {}, ...served.map(row)),
-    element("p", { class: "quiet" }, `With 95 % intervals, n = ${first.n.toLocaleString("en")}: ${first.data}, ${first.split}; ${first.note ?? ""}`),
+    ...figures(card.metrics),
     element("h3", {}, "Limits"),
-    element("ul", {}, ...card.limitations.map((limit) => element("li", {}, limit))),
+    element("ul", {}, ...(card.limitations.length ? card.limitations : ["not known"]).map((limit) => element("li", {}, limit))),
     element("h3", {}, "Use and licence"),
     element("p", { class: "quiet" }, card.intended_use),
-    element("p", { class: "quiet" }, `${card.license.name}. ${card.license.notice ?? ""}`),
-    element("p", { class: "quiet" }, `${card.name}/${card.version}, trained ${card.provenance.trained_at.slice(0, 10)}, runs on ${provider.actual}`),
+    element("p", { class: "quiet" }, license ? `${license.name}. ${license.notice ?? ""}` : "The licence is not known."),
+    element("p", { class: "quiet" }, `${card.name}/${card.version}, ${trained}, runs on ${provider.actual}`),
   );
+}
+
+function figures([first, ...others]) {
+  if (!first) return [element("p", { class: "quiet" }, "Nothing.")];
+  const served = [first, ...others].filter(({ note, split }) => note === first.note && split === first.split);
+  const how = `With 95 % intervals, n = ${first.n.toLocaleString("en")}: ${first.data}, ${first.split}; ${first.note ?? ""}`;
+  return [element("table", {}, ...served.map(row)), element("p", { class: "quiet" }, how)];
 }
 
 function row({ name, value, ci95 }) {

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from app.contract.manifest import ModelManifest, load_manifest
 from app.contract.text import CharacterProcessor
 from app.errors import ModelRejected
-from tests.model_repository import edit_manifest, write_colour_model, write_word_model
+from tests.model_repository import edit_manifest, forget_origin, write_colour_model, write_word_model
 
 Edit = Callable[[dict[str, Any]], Any]
 
@@ -88,6 +88,33 @@ def test_a_manifest_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path,
         load_manifest(folder)
     assert says in str(caught.value)
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_manifest_written_by_hand_leaves_out_what_nobody_knows(tmp_path: Path) -> None:
+    folder = write_colour_model(tmp_path)
+    forget_origin(folder)
+    (folder / "golden" / "request.png").unlink()
+    manifest = load_manifest(folder)
+    assert (manifest.provenance, manifest.golden, manifest.license, manifest.metrics) == (None, None, None, ())
+    edit_manifest(folder, lambda fields: graph(fields).update(sha256="0" * 64))
+    with pytest.raises(ModelRejected, match=r"the sha256 of model\.onnx is not the manifest's"):  # who gives one means it
+        load_manifest(folder)
+
+
+@pytest.mark.parametrize("name", ["description", "golden", "metrics", "license", "intended_use", "limitations"])
+def test_what_was_exported_is_complete(tmp_path: Path, name: str) -> None:
+    folder = write_colour_model(tmp_path)
+    edit_manifest(folder, lambda fields: fields.pop(name))
+    with pytest.raises(ModelRejected, match=f"the field {name} is missing; add it: what has provenance was exported"):
+        load_manifest(folder)
+
+
+@pytest.mark.parametrize("name", ["sha256", "atol"])
+def test_the_graph_of_what_was_exported_is_hashed_and_proved(tmp_path: Path, name: str) -> None:
+    folder = write_colour_model(tmp_path)
+    edit_manifest(folder, lambda fields: graph(fields).pop(name))
+    with pytest.raises(ModelRejected, match=f"the field graphs.model.{name} is missing"):
+        load_manifest(folder)
 
 
 def test_a_character_model_names_as_many_characters_as_it_has_logits(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.character_models import write_summing_model
 from tests.drawing_models import write_tinting_model, write_turning_model
 from tests.e2e.browser import HOST, Browser, chromium, missing_program
 from tests.e2e.server import RunningServer, running_server
-from tests.model_repository import target, write_colour_model, write_word_model
+from tests.model_repository import forget_origin, target, write_colour_model, write_word_model
 
 ENTER, LEFT, RIGHT = "\ue007", "\ue012", "\ue014"
 
@@ -26,6 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """Toy models under the names that the examples speak of."""
     root = tmp_path_factory.mktemp("models")
     write_colour_model(root, "skin-lesion", targets=[target("melanoma", ["red"])], default_target="melanoma")
+    forget_origin(write_colour_model(root, "colours"))
     write_word_model(root, "sentiment")
     write_summing_model(root, "anna")
     write_tinting_model(root, "style-transfer")
@@ -164,10 +165,18 @@ def test_the_demo_page_says_why_a_picture_was_refused(browser: Browser, server: 
     assert browser.text(".error").startswith("the image cannot be decoded")
 
 
+def test_the_demo_page_serves_a_model_of_which_little_is_known(browser: Browser, server: RunningServer) -> None:
+    open_demo(browser, server, "colours")
+    assert "The licence is not known." in browser.text("#card")
+    browser.click("button.second")
+    browser.find("#panel [aria-live]:not([aria-busy]) > *")
+    assert "Blue" in browser.text("#panel [aria-live]")
+
+
 def test_the_demo_page_shows_the_card_of_every_model(browser: Browser, server: RunningServer) -> None:
     open_demo(browser, server, "anna")
     names = browser.run("return [...document.querySelectorAll('#models a')].map((link) => link.textContent)")
-    assert names == ["anna", "horse2zebra", "sentiment", "skin-lesion", "style-transfer"]
+    assert names == ["anna", "colours", "horse2zebra", "sentiment", "skin-lesion", "style-transfer"]
     for name in names:
         open_demo(browser, server, name)
         assert f"{name}/1" in browser.text("#card p:last-child")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.contract.classification import Decision, Target, decide, softmax
 from app.contract.images import ImageProcessor, dihedral_views
-from app.contract.manifest import ModelManifest, TensorSpec
+from app.contract.manifest import Graph, ModelManifest, TensorSpec
 from app.errors import InvalidOption, ModelRejected
 from app.runtime.options import Limits
 from app.runtime.served_model import ServedModel
@@ -40,6 +40,8 @@ class ImageClassificationPipeline:
     postprocess_blocks = False
 
     def __init__(self, manifest: ModelManifest, processor: ImageProcessor, limits: Limits) -> None:
+        graph = manifest.graphs["model"]
+        self._input, self._output = graph.inputs[0].name, graph.outputs[0].name
         self._manifest = manifest
         self._processor = processor
         self._limits = limits
@@ -50,6 +52,7 @@ class ImageClassificationPipeline:
     def load(cls, manifest: ModelManifest, directory: Path, limits: Limits = Limits()) -> Self:  # noqa: B008 - it is frozen
         if not isinstance(manifest.processor, ImageProcessor) or not manifest.labels:
             raise ModelRejected("image-classification wants an image processor and labels; complete manifest.json")
+        _check_graph(manifest.graphs["model"], manifest.processor, len(manifest.labels))
         return cls(manifest, manifest.processor, limits)
 
     def default_options(self) -> ClassificationOptions:
@@ -65,7 +68,7 @@ class ImageClassificationPipeline:
 
     def rows(self, inputs: dict[str, NDArray[Any]]) -> Iterator[Pixels]:
         if self.encoded_input.name not in inputs:
-            yield from inputs["pixel_values"]
+            yield from inputs[self._input]
             return
         for item in inputs[self.encoded_input.name]:
             yield from self.preprocess(item, self.default_options())
@@ -77,10 +80,10 @@ class ImageClassificationPipeline:
         return 0
 
     def collate(self, rows: Sequence[Pixels]) -> dict[str, NDArray[Any]]:
-        return {"pixel_values": np.stack(rows)}  # (B, 3, H, W)
+        return {self._input: np.stack(rows)}  # (B, 3, H, W)
 
     def postprocess(self, rows: list[Pixels], outputs: list[dict[str, NDArray[Any]]], options: ClassificationOptions) -> Classification:
-        logits = np.stack([output["logits"] for output in outputs])  # (views, labels)
+        logits = np.stack([output[self._output] for output in outputs])  # (views, labels)
         probabilities = softmax(logits, self._manifest.temperature).mean(axis=0)
         target, decision = self._decide(probabilities, options)
         return Classification(probabilities, target, decision)
@@ -109,6 +112,18 @@ class ImageClassificationPipeline:
             false_negative_cost=options.false_negative_cost,
         )
         return target, decision
+
+
+def _check_graph(graph: Graph, processor: ImageProcessor, labels: int) -> None:
+    """One input of pixels as the processor makes them, one output of logits, whatever their names. Raises ModelRejected."""
+    taken, given = [(spec.datatype, spec.shape) for spec in graph.inputs], [(spec.datatype, spec.shape) for spec in graph.outputs]
+    size = processor.height, processor.width
+    takes = [("UINT8", (-1, 3, *each)) for each in (size, (-1, -1))]
+    if len(taken) != 1 or taken[0] not in takes or given != [("FP32", (-1, labels))]:
+        raise ModelRejected(
+            f"image-classification wants a graph from UINT8 {[-1, 3, *size]} to the logits of its labels, FP32 {[-1, labels]}; "
+            "pixels are normalised inside the graph"
+        )
 
 
 def _refuse_rules(options: ClassificationOptions) -> None:

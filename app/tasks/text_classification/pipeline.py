@@ -73,6 +73,9 @@ class TextClassificationPipeline:
     def load(cls, manifest: ModelManifest, directory: Path, limits: Limits = Limits()) -> Self:  # noqa: B008 - it is frozen
         if not isinstance(manifest.processor, TextProcessor) or not manifest.labels:
             raise ModelRejected("text-classification wants a text processor and labels; complete manifest.json")
+        graph = manifest.graphs["model"]
+        if {spec.name for spec in graph.inputs} != {"input_ids", "lengths"} or {spec.name for spec in graph.outputs} != {"logits"}:
+            raise ModelRejected("text-classification wants a graph from input_ids and lengths to logits; export the model again")
         return cls(manifest, manifest.processor.load(directory), limits)
 
     def default_options(self) -> TextOptions:
