@@ -137,8 +137,8 @@ def data_sources(run: Run[Config], evaluation: dict[str, Any], paintings: list[s
     )
     painted = [
         DataSource(
-            name=title_of(painting),
-            source=f"paintings/{painting}" if real else drawn,
+            name=title_of(painting).partition(",")[0],
+            source=title_of(painting) if real else drawn,
             sha256=hashlib.sha256(painting_file(run, painting)).hexdigest(),
             licence="public domain" if real and painting in run.config.paintings else "MIT" if not real else "unknown",
         )

@@ -55,9 +55,14 @@ def compute(run: Run[Config], loss: PaintingLoss, paintings: list[str], optimize
     for number, place in tqdm(pairs, f"Gatys, {optimizer}", mininterval=5):
         path = run.directory / "yardstick" / optimizer / f"{names[number]}-{choice_name(paintings[place])}.pt"
         steps = max(config.sheet_steps, config.gatys_steps) if number == place % len(names) else config.gatys_steps
-        settings = {"loss": config_dict(config.loss), "px": config.evaluated_px, "painting_px": config.painting_px, "steps": steps}
+        settings = {
+            "loss": config_dict(config.loss),
+            "px": config.evaluated_px,
+            "painting_px": config.painting_px,
+            "gatys_steps": config.gatys_steps,
+        }
         state = checkpoint.load(path)
-        if state is None or state["settings"] != settings:
+        if state is None or state["settings"] != settings or len(state["losses"]) < steps:
             state = descend(fabric, loss, images[number : number + 1], place, optimizer, config, steps) | {"settings": settings}
             checkpoint.save(path, state)
         found[number].append(Descent(state["losses"], state["picture"], state["last_picture"]))
