@@ -34,8 +34,8 @@ from training.recipes.style_transfer.yardstick import compute, test_images
 
 VERSION = "1"
 CASES = ((3, 64, 64), (1, 321, 257), (3, 257, 321), (1, 16, 16), (2, 17, 50))  # (B, H, W)
-ATOL = 2e-3  # of a channel from 0 to 1: half a step of its 255; the instance normalisations' sums differ in their order
-GOLDEN_ATOL = 4e-3
+ATOL = 2e-4  # of a channel from 0 to 1, a twentieth of a step of its 255: normalisations sum in another order
+GOLDEN_ATOL = 2e-3  # another processor's order
 MAX_BATCH_PIXELS = 1024 * 1024
 
 
