@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import os
 import signal
@@ -43,7 +44,10 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """uvicorn would raise the signal again at its end, and the exit status would be the signal's."""
+        """uvicorn would raise the signal again at its end, and the exit status would be the signal's.
+
+        What a signal starts has a context of its own: it may come in the middle of a request, whose id is not the shutdown's.
+        """
         self._loop = asyncio.get_running_loop()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -56,11 +60,11 @@ class Server(uvicorn.Server):
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, signal.SIG_DFL)
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._begin_drain, signal.Signals(number).name)
+        self._loop.call_soon_threadsafe(self._begin_drain, signal.Signals(number).name, context=contextvars.Context())
 
     def _reload(self, number: int, frame: FrameType | None) -> None:
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._begin_reload)
+        self._loop.call_soon_threadsafe(self._begin_reload, context=contextvars.Context())
 
     def _begin_reload(self) -> None:
         repository = self.lifespan.state.get("repository") if self.started else None
