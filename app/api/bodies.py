@@ -22,6 +22,7 @@ from app.errors import BadRequest, InputTooLarge, UnsupportedMediaType
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_FORM_FIELDS = 16
+MAX_JSON_VALUES = 100  # beside the picture, whose base64 has no commas
 LINGER_FACTOR = 4  # of an oversized body, up to this many limits are read and thrown away, so that the client hears the 413
 
 
@@ -39,12 +40,13 @@ class _ImageJson(BaseModel):
     image: str
 
 
-async def read_body(request: Request) -> bytes:
+async def read_body(request: Request, max_bytes: int | None = None) -> bytes:
     """The whole body, streamed or not. Raises InputTooLarge, and BadRequest for one that trickles in for ever."""
+    limit = settings(request).max_body_bytes if max_bytes is None else min(max_bytes, settings(request).max_body_bytes)
     timeout_ms = settings(request).request_timeout_ms
     try:
         async with asyncio.timeout(timeout_ms / 1000):
-            return await _read_limited(request, settings(request).max_body_bytes)
+            return await _read_limited(request, limit)
     except TimeoutError:
         raise BadRequest(f"the body did not arrive within {timeout_ms / 1000:g} s") from None
 
@@ -65,7 +67,7 @@ async def _read_limited(request: Request, limit: int) -> bytes:
 
 async def read_json(request: Request, model: type[Model]) -> Model:
     """A JSON body as a schema. Raises UnsupportedMediaType, InputTooLarge, BadRequest, InvalidOption."""
-    body = await read_body(request)
+    body = await read_body(request, settings(request).max_json_bytes)
     media_type = _media_type(request)
     if media_type != "application/json":
         raise UnsupportedMediaType(f"send application/json, not {media_type or 'a body without Content-Type'}")
@@ -86,6 +88,8 @@ async def read_image(request: Request) -> ImageBody:
     if media_type == "multipart/form-data":
         return await _read_multipart(request, body)
     if media_type == "application/json":
+        if body.count(b",") > MAX_JSON_VALUES:
+            raise BadRequest(f"the JSON has more than {MAX_JSON_VALUES} values; send image, and the options of the query")
         return _read_base64(validate_json(_ImageJson, body))
     raise UnsupportedMediaType(
         f"send {', '.join(MEDIA_TYPES)}, multipart/form-data or application/json, not {media_type or 'a body without Content-Type'}"

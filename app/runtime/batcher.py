@@ -41,6 +41,14 @@ class BatchTiming:
     run_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class RequestTiming:
+    """How one request fared, in seconds: from the queue to its first run, and from there to its last output."""
+
+    wait_s: float
+    run_s: float
+
+
 @dataclass(slots=True)
 class Room:
     """What a request takes of the queue from the door to its answer."""
@@ -74,6 +82,7 @@ class DynamicBatcher:
         nbytes_of: Callable[[Row], int] = lambda row: 0,
         pixels_of: Callable[[Row], int] = lambda row: 0,
         observe: Callable[[BatchTiming], None] = lambda timing: None,
+        observe_request: Callable[[RequestTiming], None] = lambda timing: None,
         observe_failure: Callable[[Exception], None] = lambda error: None,
     ) -> None:
         self.name = name
@@ -85,6 +94,7 @@ class DynamicBatcher:
         self._executor = executor
         self._nbytes_of = nbytes_of
         self._observe = observe
+        self._observe_request = observe_request
         self._observe_failure = observe_failure
         self._queue = RowQueue(max_batch_size, bucket_of, max_batch_pixels or math.inf, pixels_of)
         self._accepted = 0  # requests that are not answered
@@ -149,11 +159,13 @@ class DynamicBatcher:
         self._queue.put(request)
         self._dispatch()
         try:
-            return await until(deadline, request.future)
+            outputs = await until(deadline, request.future)
         except BaseException:
             request.forget_rows()
             self._stop_unwanted()
             raise
+        self._observe_request(RequestTiming(request.started_at - request.enqueued_at, time.monotonic() - request.started_at))
+        return outputs
 
     def stop_accepting(self) -> None:
         """From now on new work is refused; what was accepted still runs."""
@@ -202,7 +214,9 @@ class DynamicBatcher:
     def _dispatch(self) -> None:
         """Start as many batches as there are idle instances and due rows, and come back when the next one is due."""
         while len(self._running) < self.instances and (batch := self._queue.take(self._delay_s)):
-            stopper, rows = Stopper(), [queued.row for queued in batch]
+            stopper, rows, now = Stopper(), [queued.row for queued in batch], time.monotonic()
+            for queued in batch:
+                queued.request.begin(now)
             task = asyncio.get_running_loop().create_task(self._run(batch, rows, stopper))
             self._running[task] = batch, stopper
             task.add_done_callback(self._finished)

@@ -60,7 +60,7 @@ class LiveSequence:
         self.row = row
         self.left = row.request.max_tokens
         self.done = False
-        self.submitted_at = time.monotonic()
+        self.submitted_at = self.admitted_at = time.monotonic()  # it waits until the second
         self._sink = sink
         self._deadline = deadline
         self._on_leave = on_leave
@@ -236,6 +236,7 @@ class ContinuousBatcher:
         for sequence in [sequence for sequence in self._stepping if sequence.done]:
             self._retire(sequence)
         while self._waiting and len(self._stepping) + len(self._reading) < self.slots.capacity:
+            self._waiting[0].admitted_at = now
             self._reading.append(self._waiting.popleft())
         self._metrics.live_sequences.set(len(self._stepping) + len(self._reading))
         self._metrics.waiting_sequences.set(len(self._waiting))

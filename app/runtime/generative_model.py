@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from app.contract.manifest import Graph, ModelManifest
 from app.errors import ModelRejected
-from app.runtime.batcher import BatchTiming, DynamicBatcher, until
+from app.runtime.batcher import BatchTiming, DynamicBatcher, RequestTiming, until
 from app.runtime.generation import ContinuousBatcher, TokenSink
 from app.runtime.golden import try_out
 from app.runtime.metrics import ServingMetrics
@@ -61,6 +61,7 @@ class GenerativeModel:
             max_queue_bytes=options.max_queue_bytes,
             nbytes_of=nbytes_of,
             observe=self._observe_run,
+            observe_request=self._observe_request,
             observe_failure=self.health.failed,
         )
         self.batcher = ContinuousBatcher(
@@ -91,15 +92,19 @@ class GenerativeModel:
             finally:
                 for sequence in sequences:
                     sequence.cancel()
-        self._metrics.request_s.observe(time.monotonic() - started)
+        ended, began = time.monotonic(), min(sequence.admitted_at for sequence in sequences)
+        self._metrics.ran(began - started, ended - began)
+        self._metrics.request_s.observe(ended - started)
 
     async def infer(self, inputs: Tensors, deadline: float | None = None) -> Tensors:
         """One run of the graph, beside the texts that are being written; such runs wait for each other."""
         started = time.monotonic()
         with self._metrics.counted(), self._runs.room(1, nbytes_of(inputs)) as room:
-            rows = await until(deadline, asyncio.get_running_loop().run_in_executor(self._executor, self.pipeline.rows, inputs))
-            outputs = await self._runs.submit(list(rows), deadline, room)
-        self._metrics.request_s.observe(time.monotonic() - started)
+            rows = await until(deadline, asyncio.get_running_loop().run_in_executor(self._executor, self._take_apart, inputs))
+            prepared = time.monotonic()
+            outputs = await self._runs.submit(rows, deadline, room)
+            ran = time.monotonic()
+        self._metrics.answered(started, prepared, ran, time.monotonic())
         return outputs[0] if outputs else stack_rows([], self.manifest.graphs["model"].outputs)
 
     def warm_up(self) -> None:
@@ -119,6 +124,10 @@ class GenerativeModel:
     def _try_out(self) -> None:
         try_out(self.manifest, self.directory, self.pipeline, self.session)
 
+    def _take_apart(self, inputs: Tensors) -> list[Tensors]:
+        with self._metrics.preprocessing():
+            return list(self.pipeline.rows(inputs))
+
     def _run_one(self, runs: list[Tensors], stopper: Stopper) -> list[Tensors]:
         return [self.session.run(tensors, stopper) for tensors in runs]
 
@@ -127,6 +136,9 @@ class GenerativeModel:
             self.health.succeeded()
         else:
             self.health.failed(error)
+
+    def _observe_request(self, timing: RequestTiming) -> None:
+        self._metrics.ran(timing.wait_s, timing.run_s)
 
     def _observe_run(self, timing: BatchTiming) -> None:
         self.health.succeeded()

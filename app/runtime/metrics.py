@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Literal, get_args
 
 from opentelemetry import trace
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, Summary, disable_created_metrics
 
 from app.errors import DeadlineExceeded, ModelNotReady, QueueFull, ServingError
 from app.runtime.stages import take_decoding_s
@@ -36,6 +36,10 @@ class ServingMetrics:
         self.batches = Counter("axon_inference_exec_count", "Batches that ran", model, registry=self.registry)
         self.pending = Gauge("axon_pending_requests", "Requests accepted and not answered", model, registry=self.registry)
         self.queue_s = Histogram("axon_queue_seconds", "Wait of a batch's oldest row", model, buckets=_SECONDS, registry=self.registry)
+        self.request_wait_s = Summary("axon_request_wait_seconds", "Wait of a request for its first run", model, registry=self.registry)
+        self.request_run_s = Summary(
+            "axon_request_run_seconds", "From a request's first run to its last output", model, registry=self.registry
+        )
         self.compute_s = Histogram("axon_compute_seconds", "Work by stage", (*model, "stage"), buckets=_SECONDS, registry=self.registry)
         self.request_s = Histogram("axon_request_seconds", "Whole request in the server", model, buckets=_SECONDS, registry=self.registry)
         self.batch_size = Histogram("axon_batch_size", "Rows in a batch", model, buckets=_ROWS, registry=self.registry)
@@ -79,6 +83,8 @@ class ModelMetrics:
         self._rows = metrics.rows.labels(*labels)
         self._batches = metrics.batches.labels(*labels)
         self._batch_size = metrics.batch_size.labels(*labels)
+        self._request_wait_s = metrics.request_wait_s.labels(*labels)
+        self._request_run_s = metrics.request_run_s.labels(*labels)
         self._queue_s = metrics.queue_s.labels(*labels)
         self._compute_s = {stage: metrics.compute_s.labels(*labels, stage) for stage in get_args(Stage)}
 
@@ -130,6 +136,11 @@ class ModelMetrics:
     def batch(self, size: int, oldest_wait_s: float, run_s: float) -> None:
         self.steps(1, size, run_s)
         self._queue_s.observe(oldest_wait_s)
+
+    def ran(self, wait_s: float, run_s: float) -> None:
+        """One request, from the queue to its first run, and from there to its last output."""
+        self._request_wait_s.observe(wait_s)
+        self._request_run_s.observe(run_s)
 
     def steps(self, count: int, size: int, run_s: float) -> None:
         """`count` runs of `size` rows each, that together took `run_s`."""

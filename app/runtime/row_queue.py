@@ -29,7 +29,7 @@ class QueuedRequest:
         self.deadline = deadline
         self.future = future
         self.enqueued_at = time.monotonic()
-        self.started_at: float | None = None  # of its first row
+        self.started_at = math.inf  # its first run
         self._outputs: list[Output] = [None] * len(rows)
         self._left = len(rows)
 
@@ -38,6 +38,9 @@ class QueuedRequest:
         if not self.future.done() and self.deadline is not None and now >= self.deadline:
             self.future.set_exception(DeadlineExceeded())
         return not self.future.done()
+
+    def begin(self, now: float) -> None:
+        self.started_at = min(self.started_at, now)
 
     def fill(self, index: int, output: Output) -> None:
         self._outputs[index] = output

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 
 from app.contract.manifest import ModelManifest
 from app.errors import RunStuck
-from app.runtime.batcher import BatchTiming, DynamicBatcher, Room, until
+from app.runtime.batcher import BatchTiming, DynamicBatcher, RequestTiming, Room, until
 from app.runtime.golden import try_out
 from app.runtime.metrics import ServingMetrics
 from app.runtime.options import RuntimeOptions
@@ -70,6 +70,7 @@ class ServedModel:
             pixels_of=pipeline.pixels,
             max_batch_pixels=manifest.max_batch_pixels,
             observe=self._observe_batch,
+            observe_request=self._observe_request,
             observe_failure=self.health.failed,
         )
 
@@ -157,6 +158,9 @@ class ServedModel:
             answers.append(self.pipeline.postprocess(group, outputs[start : start + len(group)], options))
             start += len(group)
         return answers
+
+    def _observe_request(self, timing: RequestTiming) -> None:
+        self._metrics.ran(timing.wait_s, timing.run_s)
 
     def _observe_batch(self, timing: BatchTiming) -> None:
         self.health.succeeded()

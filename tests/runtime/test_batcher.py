@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from app.errors import DeadlineExceeded, InputTooLarge, ModelNotReady, QueueFull
-from app.runtime.batcher import BatchTiming, DynamicBatcher
+from app.runtime.batcher import BatchTiming, DynamicBatcher, RequestTiming
 from app.runtime.session import RunStopped, Stopper
 
 pytestmark = pytest.mark.anyio
@@ -436,6 +436,20 @@ async def test_a_drain_of_an_idle_batcher_is_over_at_once(runs: Runs, executor: 
     await used.submit([1])
     async with asyncio.timeout(1):
         await used.drain(60)
+
+
+async def test_the_observer_of_requests_sees_wait_and_run_of_each_that_succeeds(runs: Runs, executor: ThreadPoolExecutor) -> None:
+    seen: list[RequestTiming] = []
+    batcher = make_batcher(runs, executor, observe_request=seen.append)
+    runs.pause_s = 0.05
+    await asyncio.gather(batcher.submit([1, 2, 3, 4, 5]), batcher.submit([6]))
+    two_runs, one_run = sorted(seen, key=lambda timing: timing.wait_s)
+    assert two_runs.wait_s < 0.04
+    assert two_runs.run_s >= 0.09
+    assert one_run.wait_s >= 0.04
+    with pytest.raises(RuntimeError):
+        await batcher.submit(["bad"])
+    assert len(seen) == 2
 
 
 async def test_the_observer_sees_each_batch(runs: Runs, executor: ThreadPoolExecutor) -> None:

@@ -9,15 +9,17 @@ from starlette.requests import Request
 
 from app.api.bodies import read_body
 from app.api.open_inference.schemas import Message
-from app.api.validation import explain_place
+from app.api.state import settings
+from app.api.validation import explain_failure, explain_place, without_collections
 
 Schema = TypeVar("Schema", bound=Message)
 
 
 async def read_message(request: Request, schema: type[Schema]) -> Schema:
     """An empty body has no fields. Raises BadRequest, InputTooLarge."""
-    body = await read_body(request)
+    body = await read_body(request, settings(request).max_json_bytes)
     try:
-        return schema.model_validate_json(body.strip() or b"{}")
+        with without_collections():
+            return schema.model_validate_json(body.strip() or b"{}")
     except ValidationError as error:
-        raise explain_place(error.errors()) from None
+        raise explain_failure(error, explain_place) from None

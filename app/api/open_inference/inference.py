@@ -20,7 +20,7 @@ from app.api.open_inference.messages import Inference, decode, encode
 from app.api.open_inference.schemas import ERROR_RESPONSES, InferAnswer, InferRequest
 from app.api.open_inference.served import PARAMETERS, PATHS, get_served
 from app.api.state import settings
-from app.errors import BadRequest
+from app.errors import BadRequest, InputTooLarge
 from app.runtime.pipeline import Servable, Tensors
 
 Result = TypeVar("Result")
@@ -58,8 +58,10 @@ async def _where_it_fits(size: int, work: Callable[[], Result]) -> Result:
 
 def _decode(request: Request, model: Servable, body: bytes) -> Inference:
     encoding = request.headers.get("content-encoding", "").strip().lower()
-    content = decompress(body, encoding, settings(request).max_body_bytes)
-    return decode(content, _json_bytes(request), model.manifest.graphs["model"], model.pipeline.encoded_input)
+    content, json_bytes = decompress(body, encoding, settings(request).max_body_bytes), _json_bytes(request)
+    if min(len(content), len(content) if json_bytes is None else json_bytes) > (limit := settings(request).max_json_bytes):
+        raise InputTooLarge(f"the JSON is larger than {limit:,} bytes; send large tensors as binary data")
+    return decode(content, json_bytes, model.manifest.graphs["model"], model.pipeline.encoded_input)
 
 
 def _json_bytes(request: Request) -> int | None:

@@ -10,6 +10,7 @@ from app.contract.manifest import Datatype
 
 Parameters = dict[str, Any]
 Size = Annotated[int, Field(ge=0, lt=2**31)]
+FIRST = Field(fail_fast=True)  # the first wrong element is enough: to collect a million of them takes seconds, and gigabytes
 
 NOT_BAD: dict[str, JsonValue] = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["Not bad at all."]}]}
 
@@ -22,7 +23,7 @@ class Message(BaseModel):
 
 class InferInput(Message):
     name: str
-    shape: list[Size]
+    shape: Annotated[list[Size], FIRST]
     datatype: Datatype
     parameters: Parameters | None = Field(default=None, description="`binary_data_size`: the tensor's bytes follow the JSON")
     data: list[Any] | None = Field(default=None, description="the elements, row-major, nested or flat")
@@ -38,8 +39,8 @@ class InferRequest(Message):
 
     id: str | None = Field(default=None, description="comes back with the answer")
     parameters: Parameters | None = Field(default=None, description="`binary_data_output`; `timeout`, in microseconds")
-    inputs: list[InferInput]
-    outputs: list[RequestedOutput] | None = Field(default=None, description="by default all")
+    inputs: Annotated[list[InferInput], FIRST]
+    outputs: Annotated[list[RequestedOutput], FIRST] | None = Field(default=None, description="by default all")
 
 
 class InferOutput(BaseModel):
@@ -99,13 +100,13 @@ class Duration(BaseModel):
 
 
 class InferenceStatistics(BaseModel):
-    """`queue` and `compute_infer` count batches, the others requests."""
+    """All count requests, as Triton does."""
 
     success: Duration
     fail: Duration
-    queue: Duration  # the wait of a batch's oldest row
+    queue: Duration  # until the first run
     compute_input: Duration
-    compute_infer: Duration
+    compute_infer: Duration  # from there to the last output; what several requests share counts for each
     compute_output: Duration
 
 

@@ -48,9 +48,9 @@ def _of_model(samples: _Samples, *labels: str) -> ModelStatistics:
         inference_stats=InferenceStatistics(
             success=samples.duration("axon_inference_request_success_total", "axon_request_seconds_sum", *labels),
             fail=samples.duration("axon_inference_request_failure_total", "axon_inference_failure_seconds_total", *labels),
-            queue=samples.duration("axon_queue_seconds_count", "axon_queue_seconds_sum", *labels),
+            queue=samples.duration("axon_request_wait_seconds_count", "axon_request_wait_seconds_sum", *labels),
             compute_input=Duration(count=stage("preprocess").count, ns=stage("preprocess").ns + stage("decode").ns),
-            compute_infer=stage("infer"),
+            compute_infer=samples.duration("axon_request_run_seconds_count", "axon_request_run_seconds_sum", *labels),
             compute_output=stage("postprocess"),
         ),
     )

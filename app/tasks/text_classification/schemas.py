@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.models import ModelRef
@@ -13,7 +15,7 @@ class TextClassificationRequest(BaseModel):
         json_schema_extra={"example": {"text": ["Not bad at all.", "Two hours that I will never get back."], "explain": False}},
     )
 
-    text: str | list[str] = Field(description="one text, or a list; the answer has one result an input")
+    text: str | Annotated[list[str], Field(fail_fast=True)] = Field(description="one text, or a list; the answer has one result an input")
     explain: bool = Field(default=False, description="name the words that pushed the answer, by occlusion")
 
 
