@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from contextvars import Context
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -217,7 +218,7 @@ class DynamicBatcher:
             stopper, rows, now = Stopper(), [queued.row for queued in batch], time.monotonic()
             for queued in batch:
                 queued.request.begin(now)
-            task = asyncio.get_running_loop().create_task(self._run(batch, rows, stopper))
+            task = asyncio.get_running_loop().create_task(self._run(batch, rows, stopper), context=Context())  # of no one request
             self._running[task] = batch, stopper
             task.add_done_callback(self._finished)
         if self._delay_s and len(self._running) < self.instances and (wait_s := self._queue.due_in_s(self._delay_s)) < math.inf:

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextvars import Context
 from typing import Literal, Protocol
 
 from app.errors import DeadlineExceeded, InputTooLarge, ModelNotReady, QueueFull, RunStuck
@@ -166,7 +167,7 @@ class ContinuousBatcher:
         self._waiting += sequences
         self.slots.interrupt()
         if self._serving is None or self._serving.done():
-            self._serving = asyncio.get_running_loop().create_task(self._serve())
+            self._serving = asyncio.get_running_loop().create_task(self._serve(), context=Context())  # of no one request
         return sequences
 
     def stop_accepting(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextvars import Context
 
 from app.errors import RunStuck
 
@@ -45,7 +46,7 @@ class RunHealth:
         logger.error("%s: %s", self._name, error.message)
         self.problem = f"{error.message}; it is tried again until a run comes back"
         if self._trying is None:
-            self._trying = asyncio.get_running_loop().create_task(self._try())
+            self._trying = asyncio.get_running_loop().create_task(self._try(), context=Context())
 
     async def _try(self) -> None:
         pause_s = self._pause_s

@@ -45,7 +45,10 @@ DESIGN: dict[str, tuple[str, set[str]]] = {  # name -> (type, labels)
     "axon_model_ready": ("gauge", MODEL),
     "axon_execution_provider_info": ("gauge", MODEL | {"requested", "actual"}),
 }
-FURTHER = {"axon_inference_failure_seconds", "axon_live_sequences", "axon_waiting_sequences", "axon_stuck_runs"}
+FURTHER = {
+    "axon_inference_failure_seconds", "axon_live_sequences", "axon_waiting_sequences", "axon_stuck_runs", "axon_request_wait_seconds",
+    "axon_request_run_seconds",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

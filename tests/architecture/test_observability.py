@@ -28,7 +28,9 @@ def measures() -> dict[str, set[str]]:
     for collector in list(metrics.registry._collector_to_names):
         labels = set(getattr(collector, "_labelnames", ()))
         for family in collector.collect():
-            suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(family.type, ("",))
+            suffixes = {
+                "counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count"),
+            }.get(family.type, ("",))  # fmt: skip
             found |= {family.name + suffix: labels for suffix in suffixes}
     return found
 
