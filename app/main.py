@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import gc
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -39,10 +40,11 @@ DESCRIPTION = """Trained models over REST: each operation below has an example t
 `GET /v1/models/{name}` is a model's card: what it was trained on, how good it is, and what it is not for."""
 
 
-def create_app(settings: Settings, traces: TracerProvider | None = None) -> FastAPI:
+def create_app(settings: Settings, traces: TracerProvider | None = None, settle: Callable[[], object] = gc.collect) -> FastAPI:
     """The server for one set of settings. Models load after start: `/health/ready` says when they are warm.
 
-    `traces` is where spans go instead of where AXON_TRACES sends them; it is shut down with the server.
+    `traces` is where spans go instead of where AXON_TRACES sends them; it is shut down with the server. `settle` is called
+    when models came or went.
     """
     provider = traces or make_tracer_provider(settings)
 
@@ -51,7 +53,7 @@ def create_app(settings: Settings, traces: TracerProvider | None = None) -> Fast
         serving_metrics = ServingMetrics()
         cores = settings.cores or available_cores()
         with RunThreads(cores, settings.stuck_run_timeout_ms / 1000) as executor:
-            repository = make_repository(settings, executor, cores, serving_metrics)
+            repository = make_repository(settings, executor, cores, serving_metrics, settle)
             loading = asyncio.create_task(repository.start())
             admin_digest = settings.admin_digest()
             yield {
@@ -111,7 +113,9 @@ def guard(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(SecurityHeaders)
 
 
-def make_repository(settings: Settings, executor: Executor, cores: int, serving_metrics: ServingMetrics) -> ModelRepository:
+def make_repository(
+    settings: Settings, executor: Executor, cores: int, serving_metrics: ServingMetrics, settle: Callable[[], object] = gc.collect
+) -> ModelRepository:
     """One budget of cores for all models: on a CPU as many single-threaded runs at once, on a GPU one run at a time.
 
     A model that generates has one run at a time, over all cores.
@@ -132,4 +136,4 @@ def make_repository(settings: Settings, executor: Executor, cores: int, serving_
         ),
     )
     pipelines = {task.Pipeline.task: task.Pipeline for task in tasks.discover()}
-    return ModelRepository(ModelLoader(settings.models, pipelines, executor, serving_metrics, options), serving_metrics)
+    return ModelRepository(ModelLoader(settings.models, pipelines, executor, serving_metrics, options), serving_metrics, settle)

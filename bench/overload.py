@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ class Row:
 def measure(models: Path, request: bytes, seconds: float) -> tuple[float, list[Row]]:
     """(requests a second that the server can take, a row a load)"""
     rows = []
+    gc.freeze()  # or the clients' own garbage collector would stop them for longer than a refusal takes
     with running_server(models, max_queue_size=QUEUE_ROWS) as port:
         closed = asyncio.run(closed_loop(port, request, CLIENTS, seconds, warm_up_s=0.5))
         capacity = len(closed.latencies_s) / seconds

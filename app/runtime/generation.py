@@ -150,6 +150,7 @@ class ContinuousBatcher:
         self._read_last = False
         self._serving: asyncio.Task[None] | None = None
         self._accepting = True
+        self._closed = False
         self._token_s = FIRST_GUESS_TOKEN_S
 
     def retry_after_s(self) -> int:
@@ -176,8 +177,9 @@ class ContinuousBatcher:
     async def drain(self, grace_s: float) -> None:
         """Refuse new work, finish what was accepted, and fail what is left after `grace_s` seconds."""
         self.stop_accepting()
-        if self._serving is None:
+        if self._serving is None or self._closed:
             return
+        self._closed = True
         await asyncio.wait([self._serving], timeout=grace_s)
         for sequence in self._all():
             sequence.fail(ModelNotReady(f"{self.name!r} shut down before the text was complete"))

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 from weakref import WeakSet
@@ -52,8 +53,10 @@ class _Version:
 class ModelRepository:
     """Hands out the models that are warm, and follows its folder when it is told to."""
 
-    def __init__(self, loader: ModelLoader, metrics: ServingMetrics) -> None:
+    def __init__(self, loader: ModelLoader, metrics: ServingMetrics, settle: Callable[[], object] = gc.collect) -> None:
+        """`settle` is called when models came or went: a session and its batcher know each other, so their memory would come back late."""
         self._loader = loader
+        self._settle = settle
         self._metrics = metrics
         self._versions: dict[str, dict[str, _Version]] = {}
         self._served: dict[str, dict[str, Servable]] = {}  # by name and version, the newest first
@@ -67,6 +70,7 @@ class ModelRepository:
         """Load and warm every model. One that cannot be served is refused, with its reason; the others go on."""
         async with self._changing:
             await asyncio.to_thread(self.load_all)
+        await asyncio.to_thread(self._settle)
 
     def load_all(self) -> None:
         """What `start` does, for whoever has no event loop."""
@@ -92,7 +96,7 @@ class ModelRepository:
             if name not in dict(found):
                 raise ModelNotFound(name, {each for each, _ in found})
             problems = await self._follow(name, [version for each, version in found if each == name])
-        await asyncio.to_thread(gc.collect)  # a session and its batcher know each other: their memory would come back late
+        await asyncio.to_thread(self._settle)
         if problems:
             version, reason = next(iter(problems.items()))
             raise ModelRejected(f"version {version}: {reason}")
@@ -105,7 +109,7 @@ class ModelRepository:
                 raise ModelNotFound(name, self._versions)
             for version in list(self._versions[name]):
                 self._forget(name, version)
-        await asyncio.to_thread(gc.collect)
+        await asyncio.to_thread(self._settle)
 
     async def rescan(self) -> None:
         """Bring everything in line with the folder: new versions are loaded, changed ones replaced, those that are gone unloaded."""
@@ -115,7 +119,7 @@ class ModelRepository:
                 await self._follow(name, [version for each, version in found if each == name])
             states = Counter(status.state for status in self.statuses())
             logger.info("the folder was read again: %s", ", ".join(f"{count} {state}" for state, count in states.items()) or "it is empty")
-        await asyncio.to_thread(gc.collect)
+        await asyncio.to_thread(self._settle)
 
     def unserved(self) -> list[tuple[str, str]]:
         """(name, version) of what lies in the folder and was unloaded, or came after the start."""

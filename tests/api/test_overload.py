@@ -32,6 +32,28 @@ def test_a_request_larger_than_the_whole_queue_is_too_large_not_too_early(toy_mo
         assert client.post(URL, json={"text": ["good"] * 8}).status_code == 200
 
 
+def test_a_request_with_more_bytes_than_the_whole_queue_is_too_large(toy_models: Path) -> None:
+    with serve(toy_models, max_queue_bytes=10_000) as client:
+        assert_refused(client.post(URL, json={"text": "good " * 3_000}), 413, "input_too_large", says="10,000")
+        assert client.post(URL, json={"text": "good"}).status_code == 200
+
+
+def test_a_queue_that_is_full_of_bytes_refuses_however_few_its_rows_are(toy_models: Path) -> None:
+    with serve(toy_models, cores=1, max_queue_bytes=600_000) as client, ThreadPoolExecutor(12) as clients:
+        busy = [clients.submit(client.post, URL, json={"text": ["the " * 5_000] * 8}) for _ in range(24)]  # 160 kB each, and its rows
+        responses = [request.result() for request in busy]
+        assert {response.status_code for response in responses} == {200, 429}
+        assert metric(client, 'axon_pending_requests{model="words"') == 0
+        assert client.post(URL, json={"text": ["the " * 5_000] * 8}).status_code == 200  # what they held is free
+
+
+def test_what_waits_to_be_written_is_bounded_in_bytes_as_well(character_models: Path) -> None:
+    with serve(character_models, max_queue_bytes=10_000) as client:
+        url = "/v1/text-generation/sums"
+        assert client.post(url, json={"prompt": "a" * 1_000, "max_tokens": 3}).status_code == 200
+        assert_refused(client.post(url, json={"prompt": "a" * 2_000, "max_tokens": 3}), 413, "input_too_large", says="16,004 bytes")
+
+
 def test_a_deadline_that_passes_is_a_504(toy_models: Path) -> None:
     with serve(toy_models, cores=1) as client, ThreadPoolExecutor(8) as clients:
         busy = [clients.submit(client.post, URL, json={"text": ["the " * 5_000] * 64}) for _ in range(2)]

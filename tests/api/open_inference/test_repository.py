@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import weakref
@@ -16,6 +17,9 @@ from starlette.testclient import TestClient
 from tritonclient.http import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from app.main import make_repository
+from app.runtime.metrics import ServingMetrics
+from app.server import settle
 from app.settings import Settings
 from tests.api.metrics_page import metric
 from tests.api.open_inference.conftest import ADMIN_KEY
@@ -157,6 +161,20 @@ def test_a_replaced_model_gives_its_memory_back(models: Path, key_file: Path) ->
         alive = [thing for thing in gc.get_objects() if type(thing).__name__ == "OrtSession"]
         assert len(alive) == len(replaced)
         assert sum(reference() is None for reference in replaced) == 2
+
+
+def test_a_replaced_model_gives_its_memory_back_to_a_server_that_has_settled(models: Path) -> None:
+    with ThreadPoolExecutor(1) as executor:
+        repository = make_repository(Settings(models=models), executor, 1, ServingMetrics(), settle)
+        try:
+            asyncio.run(repository.start())
+            assert gc.get_freeze_count() > 1000
+            replaced = weakref.ref(repository.get("words"))
+            edit_manifest(models / "words" / "1", lambda fields: fields.update(title="Another title"))
+            asyncio.run(repository.rescan())
+            assert replaced() is None
+        finally:
+            gc.unfreeze()
 
 
 def test_tritons_client_loads_and_unloads(models: Path, key_file: Path, tmp_path: Path) -> None:
