@@ -52,9 +52,9 @@ def test_at_twice_its_capacity_accepted_requests_are_answered_soon_and_the_other
     """
     with running_server(slow_models, tmp_path / "log", cores=1, max_queue_size=QUEUE) as server:
         request = asking("wait wait")
-        alone = asyncio.run(open_loop(server.port, request, per_s=20, seconds=1))
+        alone = asyncio.run(open_loop(server.port, request, per_s=20, seconds=0.6))
         service_s = median(answer.latency_s for answer in alone)
-        answers = asyncio.run(open_loop(server.port, request, per_s=2 / service_s, seconds=3))
+        answers = asyncio.run(open_loop(server.port, request, per_s=2 / service_s, seconds=2.5))
     assert {answer.status for answer in answers} == {200, 429}
     accepted, refused = ([answer.latency_s for answer in answers if answer.status == status] for status in (200, 429))
     assert percentile(accepted, 99) < 3 * (QUEUE + 2) * service_s + 0.2

@@ -17,6 +17,9 @@ from PIL import Image
 
 from tests.e2e.server import ROOT, environment, running_server
 from tests.model_repository import encoded, model_of
+from tests.runtime.conftest import Load, load
+
+__all__ = ["load"]  # a fixture
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -52,13 +55,10 @@ def grey(level: int) -> bytes:
     return encoded(Image.new("RGB", (80, 70), (level, level, level)))
 
 
-def check(models: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "app", "check", str(models)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, env=environment())
-
-
 def test_readmes_manifest_is_all_that_a_classifier_needs(models: Path, tmp_path: Path) -> None:
-    assert (check(models).returncode, check(models).stdout) == (0, "animals/1  ready\n")
+    command = [sys.executable, "-m", "app", "check", str(models)]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, env=environment())
+    assert (checked.returncode, checked.stdout) == (0, "animals/1  ready\n")
     with running_server(models, tmp_path / "log") as server:
         url, headers = f"{server.address}/v1/image-classification/animals", {"content-type": "image/png"}
         for level, label in ((10, "cat"), (240, "dog")):
@@ -74,7 +74,7 @@ def test_readmes_manifest_is_all_that_a_classifier_needs(models: Path, tmp_path:
         assert (scores["name"], scores["data"]) == ("scores", [-127.5, 127.5])
 
 
-def test_what_is_wrong_with_it_is_said_before_it_is_served(models: Path) -> None:
+def test_what_is_wrong_with_it_is_said_before_it_is_served(models: Path, load: Load) -> None:
     path = models / "animals" / "1" / "manifest.json"
     written = path.read_text(encoding="utf-8")
     for change, says in (
@@ -88,7 +88,5 @@ def test_what_is_wrong_with_it_is_said_before_it_is_served(models: Path) -> None
         (('"graphs"', '"temperature": 0, "graphs"'), "temperature: "),
     ):
         path.write_text(written.replace(*change), encoding="utf-8")
-        result = check(models)
-        assert result.returncode == 1, change
-        assert says in result.stdout, result.stdout
-        assert "Traceback" not in result.stderr
+        (status,) = load(models).statuses()
+        assert (status.state, says in (status.reason or "")) == ("refused", True), (change, status.reason)
