@@ -2,7 +2,7 @@
 
 SIGTERM or SIGINT: not ready from now on. Requests that have begun are answered, new ones hear 503; when all are answered, or
 the grace is over and the rest has heard 503 or an error event, the process ends with status 0. A second one ends it at once.
-SIGHUP: the model repository is read again.
+SIGHUP: the model repository is read again; but if it is the terminal that went, as SIGTERM.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import errno
 import gc
 import logging
 import os
@@ -65,7 +66,10 @@ class Server(uvicorn.Server):
 
     def _reload(self, number: int, frame: FrameType | None) -> None:
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._begin_reload, context=contextvars.Context())
+        if _terminal_is_gone():
+            self._stop(number, frame)
+        else:
+            self._loop.call_soon_threadsafe(self._begin_reload, context=contextvars.Context())
 
     def _begin_reload(self) -> None:
         repository = self.lifespan.state.get("repository") if self.started else None
@@ -103,6 +107,17 @@ class Server(uvicorn.Server):
             cycle = getattr(connection, "cycle", None)
             if cycle is not None and not cycle.response_complete:
                 connection.shutdown()
+
+
+def _terminal_is_gone() -> bool:
+    """Whether standard input or output was one that somebody closed."""
+    for descriptor in range(3):
+        try:
+            os.tcgetpgrp(descriptor)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                return True
+    return False
 
 
 def settle() -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +17,7 @@ from threading import Event
 import httpx2
 import pytest
 
-from tests.e2e.server import RunningServer, running_server, wait_for
+from tests.e2e.server import ROOT, RunningServer, environment, running_server, wait_for
 from tests.slow_models import write_slow_model
 
 URL = "/v1/text-classification/slow"
@@ -100,6 +104,23 @@ def test_a_second_signal_ends_at_once(slow_models: Path, tmp_path: Path) -> None
         assert server.process.wait(20) == -signal.SIGTERM
         assert time.monotonic() - started < 1
         assert isinstance(cut_off.exception(), httpx2.TransportError)
+
+
+def test_a_server_whose_terminal_is_closed_stops_as_it_is_told_to(slow_models: Path) -> None:
+    ours, terminal = pty.openpty()
+    take_terminal = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
+    command = [sys.executable, "-c", take_terminal, sys.executable, "-m", "app", "serve", str(slow_models)]
+    streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(port=0), start_new_session=True, **streams)  # type: ignore[call-overload]
+    os.close(terminal)
+    seen = b""
+    while b"is ready" not in seen:
+        seen += os.read(ours, 4096)
+    process.send_signal(signal.SIGHUP)  # the terminal is there: the folder is read again
+    while b"the folder was read again" not in seen:
+        seen += os.read(ours, 4096)
+    os.close(ours)
+    assert process.wait(20) == 0
 
 
 def test_an_idle_server_stops_at_once(slow_models: Path, tmp_path: Path) -> None:
