@@ -55,14 +55,9 @@ def create_app(settings: Settings, traces: TracerProvider | None = None, settle:
         with RunThreads(cores, settings.stuck_run_timeout_ms / 1000) as executor:
             repository = make_repository(settings, executor, cores, serving_metrics, settle)
             loading = asyncio.create_task(repository.start())
-            admin_digest = settings.admin_digest()
-            yield {
-                "settings": settings,
-                "repository": repository,
-                "metrics": serving_metrics,
-                "admin_digest": admin_digest,
-                "draining": False,
-            }
+            yield State(
+                settings=settings, repository=repository, metrics=serving_metrics, admin_digest=settings.admin_digest(), draining=False
+            )
             repository.stop_loading()
             await loading
             await repository.drain(settings.drain_timeout_ms / 1000)
@@ -79,13 +74,9 @@ def create_app(settings: Settings, traces: TracerProvider | None = None, settle:
     )
     guard(app, settings)
     install_error_handlers(app)
-    for task in tasks.discover():
-        app.include_router(task.router)
-    app.include_router(models.router)
-    app.include_router(open_inference.router)
-    app.include_router(health.router)
-    app.include_router(metrics.router)
-    app.include_router(web.router)
+    shared = (models.router, open_inference.router, health.router, metrics.router, web.router)
+    for router in (*(task.router for task in tasks.discover()), *shared):
+        app.include_router(router)
     app.mount("/web", web.static_files)
     return app
 

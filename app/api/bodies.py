@@ -34,6 +34,23 @@ class ImageBody:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+def describe_image(example: str) -> dict[str, Any]:
+    """OpenAPI's words for the body that `read_image` reads; `example` is the base64 of a picture."""
+    binary = {"type": "string", "format": "binary"}
+    base64_image = {"type": "string", "format": "byte", "description": "base64 of a JPEG, PNG or WebP"}
+    options = {"description": "any option of the query"}
+    as_json = {"type": "object", "required": ["image"], "properties": {"image": base64_image}, "additionalProperties": options}
+    as_form = {"type": "object", "required": ["image"], "properties": {"image": binary}}
+    return {
+        "required": True,
+        "content": {
+            "application/json": {"schema": as_json, "example": {"image": example}},
+            "multipart/form-data": {"schema": as_form},
+            **{kind: {"schema": binary} for kind in MEDIA_TYPES},
+        },
+    }
+
+
 class _ImageJson(BaseModel):
     model_config = ConfigDict(extra="allow")
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 import numpy as np
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api.bodies import read_image
+from app.api.bodies import describe_image, read_image
 from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline, get_model, get_options
 from app.api.disconnect import unless_disconnected
 from app.api.error_handlers import ERROR_RESPONSES
@@ -32,25 +32,6 @@ TASK = ImageClassificationPipeline.task
 
 router = APIRouter(prefix=f"/v1/{TASK}", tags=[TASK], responses=ERROR_RESPONSES)
 
-REQUEST_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["image"],
-                "properties": {"image": {"type": "string", "format": "byte", "description": "base64 of a JPEG, PNG or WebP"}},
-                "additionalProperties": {"description": "any option of the query"},
-            },
-            "example": {"image": example_image()},
-        },
-        "multipart/form-data": {
-            "schema": {"type": "object", "required": ["image"], "properties": {"image": {"type": "string", "format": "binary"}}}
-        },
-        **{kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/jpeg", "image/png", "image/webp")},
-    },
-}
-
 PARAMETERS = [*describe_model("skin-lesion"), *describe_fields("query", ClassificationOptions), *describe_fields("header", Headers)]
 
 
@@ -58,7 +39,7 @@ PARAMETERS = [*describe_model("skin-lesion"), *describe_fields("query", Classifi
     "/{model}",
     summary="Classify a picture",
     response_model=ClassificationAnswer,
-    openapi_extra={"parameters": PARAMETERS, "requestBody": REQUEST_BODY},
+    openapi_extra={"parameters": PARAMETERS, "requestBody": describe_image(example_image())},
 )
 async def classify_image(request: Request) -> Response:
     """Calibrated probabilities of all labels, and the decision for one target at a threshold of your choice.

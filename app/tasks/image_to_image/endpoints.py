@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any, cast
+from typing import cast
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.accept import preferred
-from app.api.bodies import read_image
+from app.api.bodies import describe_image, read_image
 from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline, get_model, query_options
 from app.api.disconnect import unless_disconnected
 from app.api.error_handlers import ERROR_RESPONSES, ErrorAnswer
@@ -26,25 +26,6 @@ NOT_ACCEPTABLE = {"model": ErrorAnswer, "description": "`Accept` allows none of 
 
 router = APIRouter(prefix=f"/v1/{TASK}", tags=[TASK], responses={**ERROR_RESPONSES, 406: NOT_ACCEPTABLE})
 
-REQUEST_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        JSON: {
-            "schema": {
-                "type": "object",
-                "required": ["image"],
-                "properties": {"image": {"type": "string", "format": "byte", "description": "base64 of a JPEG, PNG or WebP"}},
-                "additionalProperties": {"description": "any option of the query"},
-            },
-            "example": {"image": example_image()},
-        },
-        "multipart/form-data": {
-            "schema": {"type": "object", "required": ["image"], "properties": {"image": {"type": "string", "format": "binary"}}}
-        },
-        **{kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/jpeg", "image/png", "image/webp")},
-    },
-}
-
 PARAMETERS = [
     *describe_model("style-transfer"),
     *CHOICES,
@@ -58,7 +39,7 @@ PARAMETERS = [
     summary="Draw a picture anew",
     response_class=Response,
     responses={200: ANSWER},
-    openapi_extra={"parameters": PARAMETERS, "requestBody": REQUEST_BODY},
+    openapi_extra={"parameters": PARAMETERS, "requestBody": describe_image(example_image())},
 )
 async def redraw_image(request: Request) -> Response:
     """The photograph in another style, or with what the model puts in the place of something: as PNG, JPEG, WebP or JSON, by `Accept`.

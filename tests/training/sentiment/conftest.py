@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 
-pytest.importorskip("torch")
-
 import training.recipes.sentiment as recipe
-from training.kit.config import load_config
+from tests.training.tiny_runs import MakeRun, finish, maker
 from training.kit.run import Run
 from training.recipes.sentiment import evaluate, export, train
 from training.recipes.sentiment.config import Config
 
-MakeRun = Callable[..., Run[Config]]
 SMALLER = ("data.synthetic_reviews=300", "pretrain.epochs=1", "finetune.epochs=2", "finetune.phrases=60")
 
 
 @pytest.fixture(scope="session")
 def make_run() -> MakeRun:
-    """A run of the tiny preset, made smaller, in a folder; with overrides."""
-
-    def make(folder: Path, *overrides: str) -> Run[Config]:
-        preset = Path(recipe.__path__[0]) / "presets" / "tiny.toml"
-        config = load_config(Config, preset, [*SMALLER, *overrides])
-        return Run("sentiment", "tiny", config, folder / "run", data_root=None, models=folder / "models")
-
-    return make
+    """A run of the tiny preset in a folder, with overrides."""
+    return maker(recipe, Config, *SMALLER)
 
 
 @pytest.fixture(scope="session")
 def finished_run(make_run: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> Run[Config]:
     """Prepared, trained, evaluated and exported. Read only: several tests share it."""
-    run = make_run(tmp_path_factory.mktemp("sentiment"))
-    train.main(run)
-    evaluate.main(run)
-    export.main(run)
-    return run
+    return finish(make_run(tmp_path_factory.mktemp("sentiment")), train, evaluate, export)

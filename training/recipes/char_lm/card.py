@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from app.contract.manifest import License
-
-
-@dataclass(frozen=True)
-class Card:
-    title: str
-    description: str
-    license: License
-    intended_use: str
-    limitations: tuple[str, ...]
-
+from training.kit.card import Card
 
 LIKE_ITS_SOURCE = (
     "It knows letters, not facts: what it writes has the sound of its source and no meaning to rely on.",

@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from app.contract.manifest import License
-
-
-@dataclass(frozen=True)
-class Card:
-    title: str
-    description: str
-    license: License
-    intended_use: str
-    limitations: tuple[str, ...]
-
+from training.kit.card import Card
 
 FILM_REVIEWS = Card(
     title="Sentiment of film reviews",
