@@ -19,7 +19,7 @@ class Config:
     optimizer: Optimizer = "lbfgs"
     learning_rate: float = 0.02  # Adam's, in shares of a pixel's range
     content_weight: float = 1.0  # alpha
-    style_weight: float = 12.0  # beta
+    style_weight: float = 5.0  # beta
     variation_weight: float = 10.0
     vgg19: str = "vgg19/vgg19_conv1_1_to_conv3_4.safetensors"  # under the data root, or anywhere
     content_layer: str = "conv3_4"  # the paper's is conv4_2, see presets/paper.toml

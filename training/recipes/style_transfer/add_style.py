@@ -37,7 +37,7 @@ def main(run: Run[Config]) -> None:
     network, paintings = load_network(run)
     if choice_name(config.painting) in [choice_name(known) for known in paintings]:
         raise ConfigError(
-            f"there is a style {choice_name(config.painting)} already; rename the file, or remove {added_file(run, config.painting)}"
+            f"there is a style {choice_name(config.painting)} already: rename the file (an added style goes when its file in added/ does)"
         )
     network, new = with_new_style(network), len(paintings)  # `new` is the row's number
     photographs, loss = load(run), build_loss(run, [config.painting]).to(fabric.device)
