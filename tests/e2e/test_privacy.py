@@ -28,6 +28,11 @@ with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(
     print(server.getsockname()[1])
     time.sleep(1)
 """
+SILENCING = {  # where one of these is set, ONNX Runtime takes the machine for a test's and sends nothing by itself
+    *("CI", "APPVEYOR", "CIRCLECI", "CODEBUILD_BUILD_ID", "GITHUB_ACTIONS", "GITLAB_CI"),
+    *("JENKINS_URL", "TEAMCITY_VERSION", "TF_BUILD", "TRAVIS"),
+}
+DROPPED = SILENCING | {"XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY"}
 UNTAMED = """
 import onnxruntime, sys, time
 session = onnxruntime.InferenceSession(sys.argv[1])
@@ -40,7 +45,7 @@ def started(command: list[str], folder: Path, **settings: object) -> Iterator[tu
     """A process whose home is empty, watched from its first moment. It writes to `folder`/log."""
     home, log = folder / "home", folder / "log"
     home.mkdir()
-    variables = {name: value for name, value in environment(**settings).items() if name not in ("XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY")}
+    variables = {name: value for name, value in environment(**settings).items() if name not in DROPPED}
     with log.open("wb") as file:
         process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file, env=variables | {"HOME": str(home)})
     try:
@@ -65,8 +70,7 @@ def test_the_watch_sees_the_telemetry_of_an_onnx_runtime_that_was_not_told_to_be
     graph = next(toy_models.glob("words/1/*.onnx"))
     with started([sys.executable, "-c", UNTAMED, str(graph)], tmp_path) as (process, seen):
         process.wait(60)
-    if not data_bases(seen):
-        pytest.skip("NOT TESTED: this build of ONNX Runtime has no telemetry, so that the server is silent proves nothing")
+    assert data_bases(seen), "this ONNX Runtime shows no telemetry at all, so that the server is silent proves nothing"
 
 
 def test_the_server_opens_no_connection_and_no_data_base_of_its_own(tmp_path: Path) -> None:
