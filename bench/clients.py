@@ -26,10 +26,13 @@ class Load:
     start: float  # time.perf_counter()
     end: float
     latencies_s: list[float] = field(default_factory=list)
+    settled_s: list[float] = field(default_factory=list)  # latencies in the window or not, but for each client's first: it met no queue
     answers: list[bytes] = field(default_factory=list)
 
-    def count(self, sent: float, received: float, answer: bytes) -> None:
+    def count(self, sent: float, received: float, answer: bytes, first: bool) -> None:
         self.answers.append(answer)
+        if not first:
+            self.settled_s.append(received - sent)
         if self.start <= received < self.end:
             self.latencies_s.append(received - sent)
 
@@ -41,6 +44,7 @@ class Client(asyncio.Protocol):
         self._load = load
         self._buffer = b""
         self._sent = 0.0
+        self._answered = 0
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -53,7 +57,8 @@ class Client(asyncio.Protocol):
         if not is_whole(self._buffer):
             return
         received = time.perf_counter()
-        self._load.count(self._sent, received, self._buffer)
+        self._load.count(self._sent, received, self._buffer, first=self._answered == 0)
+        self._answered += 1
         self._buffer = b""
         if received < self._load.end:
             self._send()

@@ -71,7 +71,7 @@ def measure(directory: Path, side: int, rounds: int, seconds: float, cores: int)
             measured.http_ms.append(median(alone.latencies_s) * 1000)
             measured.limit_per_s.append(cores / fmean(limit.latencies_s(seconds, cores)))
             together = asyncio.run(closed_loop(port, request, clients, 2 * window_s, warm_up_s=0.5))
-            measured.load_per_s.append(clients / fmean(together.latencies_s))
+            measured.load_per_s.append(clients / fmean(together.settled_s))
             for load in (alone, together):
                 check(load, expected)
             print(f"round {number}, {side} px: direct {measured.direct_ms[-1]:.0f} ms, HTTP {measured.http_ms[-1]:.0f} ms", flush=True)
