@@ -218,13 +218,15 @@ def test_a_request_that_comes_when_the_server_is_stopping_is_rejected(measured: 
 
 def test_a_run_that_does_not_come_back_is_the_backends_failure(tmp_path: Path) -> None:
     write_slow_model(tmp_path)
+    others = set(threading.enumerate())  # of servers that further tests have
     with serve(tmp_path, cores=1, stuck_run_timeout_ms=100) as client:
         assert client.post(SLOW, json={"text": "hang"}).status_code == 503
         assert failures(client, "slow") == {"backend": 1}
         assert metric(client, 'axon_stuck_runs_total{model="slow"') >= 1
     give_up_at = time.monotonic() + 60
-    while any(thread.name == THREAD_NAME for thread in threading.enumerate()) and time.monotonic() < give_up_at:
-        time.sleep(0.05)  # a run that still hangs when Python ends would take it down
+    while any(thread.name == THREAD_NAME for thread in set(threading.enumerate()) - others):
+        assert time.monotonic() < give_up_at, "a run that still hangs when Python ends would take it down"
+        time.sleep(0.05)
 
 
 def test_a_client_that_leaves_has_cancelled(tmp_path: Path) -> None:
