@@ -31,6 +31,7 @@ from app.settings import Settings
 logger = logging.getLogger("axon.server")
 
 ANSWER_S = 2  # after the grace: to write the last answers
+SWITCH_S = 0.0005  # between threads that both run Python: with 5 ms, Python's own, a step waits for the event loop longer than it takes
 CLOSE = (b"connection", b"close")
 
 
@@ -139,6 +140,7 @@ def run(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=ANSWER_S,
     )
+    sys.setswitchinterval(SWITCH_S)
     server = Server(config, settings.drain_timeout_ms / 1000)
     server.run()
     if not server.started:
