@@ -61,6 +61,11 @@ class Vgg19Features(nn.Module):
         raise DataError(f"these VGG19 weights end at {self.layers[-1]}; {', '.join(sorted(wanted - set(found)))} needs a full checkpoint")
 
 
+def stride_of(layer: str) -> int:
+    """Pixels of the image from one place of a layer to the next: 1 for `conv1_2`, 4 for `conv3_1`."""
+    return int(2 ** (int(layer[4]) - 1))
+
+
 def stand_in() -> Vgg19Features:
     """Few channels with random weights, the same every time: what tests have in VGG19's place."""
     with torch.random.fork_rng(devices=[]):

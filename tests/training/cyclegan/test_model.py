@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
+from tests.training.cyclegan.conftest import MakeRun
 from training.kit.processes import launch_fabric
 from training.recipes.cyclegan import train
 from training.recipes.cyclegan.config import Config, NetConfig
 from training.recipes.cyclegan.losses import cycle_loss, fake_loss, identity_loss, real_loss
 from training.recipes.cyclegan.model import Discriminator, Generator, Generators, to_pixels, to_unit
 from training.recipes.cyclegan.pool import ImagePool
+from training.recipes.cyclegan.views import Views
 
 SMALL = NetConfig(generator_channels=4, blocks=1, discriminator_channels=4)
 
@@ -38,11 +43,37 @@ def test_the_discriminator_of_the_paper_judges_patches_of_seventy_pixels() -> No
         if isinstance(layer, torch.nn.InstanceNorm2d):  # it sees the whole picture: out of the way
             layer.forward = lambda x: x  # type: ignore[method-assign]
     x = torch.zeros(1, 3, 256, 256, requires_grad=True)
-    scores = discriminator(x)
+    scores = discriminator([x])
     assert scores.shape == (1, 1, 30, 30)
     scores[0, 0, 15, 15].backward()
     seen = x.grad.abs().sum((0, 1)).nonzero()
     assert (seen.max(0).values - seen.min(0).values + 1).tolist() == [70, 70]
+
+
+def test_discriminators_of_features_judge_the_same_patches_in_every_layer() -> None:
+    features = ("conv1_2", "conv2_2", "conv3_4")
+    views = [torch.zeros(2, 4, 96 // stride, 64 // stride) for stride in (1, 2, 4)]
+    assert Discriminator(replace(SMALL, features=features))(views).shape == (2, 3, 6, 4)
+
+
+def test_views_are_of_unit_size_the_same_every_time_and_never_trained(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path, 'net.features=["conv1_2", "conv3_1"]', "net.discriminator_channels=4")
+    pictures = torch.rand(2, 3, 64, 48, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    views = Views(run)
+    seen = views(pictures)
+    assert [view.shape for view in seen] == [(2, 4, 64, 48), (2, 4, 16, 12)]
+    assert all(0.1 < view.square().mean().sqrt() < 10 for view in seen)
+    assert all(torch.equal(one, other) for one, other in zip(seen, Views(run)(pictures), strict=True))
+    assert not any(parameter.requires_grad for parameter in views.parameters())
+
+
+def test_a_fake_gets_its_gradient_through_the_views(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path, 'net.features=["conv2_2"]')
+    views, discriminator = Views(run), Discriminator(run.config.net)
+    fake = torch.zeros(1, 3, 32, 32, requires_grad=True)
+    real_loss(discriminator(views(fake))).backward()
+    assert fake.grad is not None
+    assert fake.grad.abs().sum() > 0
 
 
 def test_both_directions_of_the_shipped_size_fit_in_twelve_megabytes_of_float16() -> None:

@@ -124,6 +124,13 @@ def test_a_run_leaves_pictures_to_look_at(finished_run: Run[Config]) -> None:
     assert names == {"adversarial.png", "cycle.png", "contact_sheet.jpg"}
 
 
+def test_discriminators_may_judge_pixels_as_in_the_paper(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path, "net.features=[]", "epochs=1")
+    train.main(run)
+    (row,) = RunLog(run.directory, quiet=True).rows()
+    assert 0 < row["discriminator_a"] < 0.5  # half of 1, were it always wrong
+
+
 def test_a_run_that_was_killed_goes_on_to_the_same_result(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path)
     command = [sys.executable, "-m", "training", "cyclegan", "train", "--preset", "tiny", "--run-folder", str(run.directory)]

@@ -12,6 +12,7 @@ class NetConfig:
     blocks: int = 6  # residual, at a quarter of the side
     discriminator_channels: int = 32  # after the first layer, doubled by each further one up to eight times
     discriminator_layers: int = 3  # that halve the side: 3 judge patches of 70 px
+    features: tuple[str, ...] = ()  # layers of VGG19 that discriminators judge instead of pixels, see views.py
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Config:
     epoch_steps: int = 500  # an epoch is this many steps, so that a checkpoint is never far
     batch_size: int = 1  # of each domain
     learning_rate: float = 2e-4
+    vgg19: str = "vgg19/vgg19_conv1_1_to_conv3_4.safetensors"  # for net.features: under the data root, or anywhere
     pool_size: int = 50  # earlier fakes that a discriminator is also shown
     lambda_cycle: float = 10.0
     lambda_identity: float = 0.5  # of lambda_cycle

@@ -5,11 +5,17 @@ Shapes: B pictures, 3 colours, H x W pixels with H and W multiples of 4, C chann
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
+from training.nets.vgg19 import stride_of
 from training.recipes.cyclegan.config import Config, NetConfig
+
+PATCH_STRIDE = 16  # pixels from one patch to the next, where discriminators judge features
 
 
 class Generator(nn.Module):
@@ -63,22 +69,46 @@ class Block(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """PatchGAN (Isola et al. 2017, arXiv:1611.07004): one score a patch, 1 for a picture of the domain."""
+    """One PatchGAN a view of a picture: its pixels, or what VGG19 sees of it (`views.py`)."""
 
     def __init__(self, config: NetConfig) -> None:
         super().__init__()
-        inputs = config.discriminator_channels
-        layers: list[nn.Module] = [nn.Conv2d(3, inputs, 4, 2, 1), nn.LeakyReLU(0.2)]
-        for layer in range(1, config.discriminator_layers + 1):
-            outputs = config.discriminator_channels * min(2**layer, 8)
-            stride = 2 if layer < config.discriminator_layers else 1
-            layers += [nn.Conv2d(inputs, outputs, 4, stride, 1, bias=False), nn.InstanceNorm2d(outputs, affine=True), nn.LeakyReLU(0.2)]
-            inputs = outputs
-        self.layers = nn.Sequential(*layers, nn.Conv2d(inputs, 1, 4, 1, 1))
-        self.apply(initialise)
+        channels = config.discriminator_channels
+        self.heads = nn.ModuleList(
+            [feature_head(channels, stride_of(layer)) for layer in config.features]
+            or [pixel_head(channels, config.discriminator_layers)]
+        )  # fmt: skip
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)  # (B, 3, H, W) -> (B, 1, h, w)
+    def forward(self, views: Sequence[Tensor]) -> Tensor:
+        """Each (B, C, H / s, W / s) -> (B, heads, h, w): one score a patch and head, 1 for a picture of the domain."""
+        return torch.cat([head(view) for head, view in zip(self.heads, views, strict=True)], 1)
+
+
+def pixel_head(channels: int, layers: int) -> nn.Sequential:
+    """PatchGAN (Isola et al. 2017, arXiv:1611.07004): (B, 3, H, W) -> (B, 1, h, w)."""
+    inputs = channels
+    modules: list[nn.Module] = [nn.Conv2d(3, inputs, 4, 2, 1), nn.LeakyReLU(0.2)]
+    for layer in range(1, layers + 1):
+        outputs = channels * min(2**layer, 8)
+        stride = 2 if layer < layers else 1
+        modules += [nn.Conv2d(inputs, outputs, 4, stride, 1, bias=False), nn.InstanceNorm2d(outputs, affine=True), nn.LeakyReLU(0.2)]
+        inputs = outputs
+    head = nn.Sequential(*modules, nn.Conv2d(inputs, 1, 4, 1, 1))
+    return head.apply(initialise)
+
+
+def feature_head(channels: int, stride: int) -> nn.Sequential:
+    """(B, C, H / stride, W / stride) -> (B, 1, H / 16, W / 16), whatever the stride.
+
+    Spectral normalisation (Miyato et al. 2018, arXiv:1802.05957) holds it back: with such eyes it would win at once.
+    """
+    inputs, modules = channels, list[nn.Module]()
+    while stride < PATCH_STRIDE:
+        stride, outputs = stride * 2, min(inputs * 2, channels * 4)
+        modules += [spectral_norm(nn.Conv2d(inputs, outputs, 4, 2, 1)), nn.LeakyReLU(0.2)]
+        inputs = outputs
+    modules += [spectral_norm(nn.Conv2d(inputs, inputs, 3, 1, 1)), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*modules, nn.Conv2d(inputs, 1, 3, 1, 1))
 
 
 class Generators(nn.Module):

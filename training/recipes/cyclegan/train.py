@@ -27,6 +27,7 @@ from training.recipes.cyclegan.model import Discriminators, Generators, build, t
 from training.recipes.cyclegan.pool import ImagePool
 from training.recipes.cyclegan.samples import save_samples
 from training.recipes.cyclegan.state import State, resume, save
+from training.recipes.cyclegan.views import Views
 
 Losses = dict[str, Tensor]
 
@@ -35,7 +36,7 @@ def main(run: Run[Config]) -> None:
     config, fabric = run.config, launch_fabric(run.config.threads, run.config.precision)
     if fabric.world_size > 1:
         raise ConfigError("cyclegan trains in one process: its batches are one picture a domain")
-    domains = load(run)
+    domains, views = load(run), Views(run).to(fabric.device)
     state = start(config, fabric)
     generators, discriminators = state.generators, state.discriminators
     resume(run, state, fabric.device)
@@ -55,14 +56,14 @@ def main(run: Run[Config]) -> None:
 
             discriminators.requires_grad_(True)
             with fabric.autocast():
-                judged = discriminator_losses(discriminators, real_a, real_b, shown_a, shown_b)
+                judged = discriminator_losses(discriminators, views, real_a, real_b, shown_a, shown_b)
             state.discriminator_optimizer.zero_grad(set_to_none=True)
             fabric.backward(sum(judged.values()))
             state.discriminator_optimizer.step()
 
             discriminators.requires_grad_(False)  # they judge here, and do not learn
             with fabric.autocast():
-                losses = generator_losses(generators, discriminators, real_a, real_b, fake_a, fake_b)
+                losses = generator_losses(generators, discriminators, views, real_a, real_b, fake_a, fake_b)
                 if step % config.identity_every == 0:
                     losses |= identity_losses(generators, real_a, real_b)
             state.generator_optimizer.zero_grad(set_to_none=True)
@@ -93,20 +94,25 @@ def start(config: Config, fabric: Fabric) -> State:
     )
 
 
-def discriminator_losses(discriminators: Discriminators, real_a: Tensor, real_b: Tensor, shown_a: Tensor, shown_b: Tensor) -> Losses:
+def discriminator_losses(
+    discriminators: Discriminators, views: Views, real_a: Tensor, real_b: Tensor, shown_a: Tensor, shown_b: Tensor
+) -> Losses:
     """Half of real and half of fake, as in the paper: discriminators learn half as fast as generators."""
-    judges = (discriminators.discriminator_a, real_a, shown_a), (discriminators.discriminator_b, real_b, shown_b)
-    losses = [(real_loss(judge(real)) + fake_loss(judge(shown))) / 2 for judge, real, shown in judges]
-    return dict(zip(("discriminator_a", "discriminator_b"), losses, strict=True))
+    losses = {}
+    for name, real, shown in (("discriminator_a", real_a, shown_a), ("discriminator_b", real_b, shown_b)):
+        scores = discriminators.get_submodule(name)(views(torch.cat([real, shown])))
+        of_real, of_shown = scores.chunk(2)
+        losses[name] = (real_loss(of_real) + fake_loss(of_shown)) / 2
+    return losses
 
 
 def generator_losses(
-    generators: Generators, discriminators: Discriminators, real_a: Tensor, real_b: Tensor, fake_a: Tensor, fake_b: Tensor
+    generators: Generators, discriminators: Discriminators, views: Views, real_a: Tensor, real_b: Tensor, fake_a: Tensor, fake_b: Tensor
 ) -> Losses:
     """Fakes should pass for real, and come back. They are those that the discriminators have just seen, not computed twice."""
     return {
-        "adversarial_ab": real_loss(discriminators.discriminator_b(fake_b)),
-        "adversarial_ba": real_loss(discriminators.discriminator_a(fake_a)),
+        "adversarial_ab": real_loss(discriminators.discriminator_b(views(fake_b))),
+        "adversarial_ba": real_loss(discriminators.discriminator_a(views(fake_a))),
         "cycle_a": cycle_loss(real_a, generators.generator_ba(fake_b)),
         "cycle_b": cycle_loss(real_b, generators.generator_ab(fake_a)),
     }
