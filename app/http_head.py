@@ -1,38 +1,57 @@
-"""HTTP/1.1 as uvicorn reads it, with bounds on a request's head: its line and headers, which come before any key is asked for."""
+"""HTTP/1.1 as uvicorn reads it, with bounds on what a connection may cost before any key is asked for, and after the answer."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
+import socket
 from http import HTTPStatus
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.api.error_shapes import axon
 
 MAX_HEAD_BYTES = 64 * 1024  # above the 8 to 32 KB of the proxies in front; what comes in its first packet, 256 KB at most, is not counted
+MAX_WAITING = 16  # requests behind the one that is answered, on one connection; beyond, nothing is read until that is done
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """Refuses a head that is too long (431) or does not arrive within `head_timeout_s` (408), and hangs up."""
+    """Refuses a head that is too long (431) or does not arrive within `timeout_s` (408), and hangs up.
 
-    def __init__(self, *, head_timeout_s: float, **uvicorns: Any) -> None:
+    Hangs up as well on a client that takes nothing of its answer for so long. What is no HTTP hears 400; a request that
+    came whole before it is answered first.
+    """
+
+    def __init__(self, *, timeout_s: float, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
-        self._head_timeout_s = head_timeout_s
+        self._timeout_s = timeout_s
         self._head_began = False
         self._head_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._refused = False
+        self._answering: RequestResponseCycle | None = None  # `cycle` is the newest request, which may wait behind it
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._start_timer()
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; the others wait for such a client as long as it likes
+            milliseconds = math.ceil(self._timeout_s * 1000)
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
+        self._abandon()  # uvicorn tells the newest request alone
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         continued = self._head_began
         super().data_received(data)
         if self._head_began:  # most heads come whole, and were never seen here
@@ -49,13 +68,15 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_began = False
         self._stop_timer()
         super().on_headers_complete()
+        if 0 < len(self.pipeline) < MAX_WAITING:
+            self.flow.resume_reading()  # uvicorn would read nothing more, and not hear a client that hangs up
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "this is not HTTP/1.1 as it should be")
 
     def _start_timer(self) -> None:
         if self._timer is None:
-            self._timer = self.loop.call_later(self._head_timeout_s, self._give_up)
+            self._timer = self.loop.call_later(self._timeout_s, self._give_up)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -64,15 +85,29 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         if self._head_began:
-            self._refuse(408, f"the request's headers did not arrive within {self._head_timeout_s:g} s")
+            self._refuse(408, f"the request's headers did not arrive within {self._timeout_s:g} s")
         else:
             self.transport.close()  # nothing was asked
 
     def _refuse(self, status: int, message: str) -> None:
+        """And hang up, behind the answer to a request that came whole, if there is one."""
         self._stop_timer()
-        if self.cycle is None or self.cycle.response_complete:  # else another answer is on its way here
+        self._refused = True
+        self.pipeline.clear()
+        begun = self._answering
+        if begun is not None and not begun.response_complete and not begun.more_body:
+            begun.keep_alive = False
+            return
+        if begun is None or begun.response_complete or not begun.response_started:
+            self._abandon()
             self.transport.write(_answer(status, message))
         self.transport.close()
+
+    def _abandon(self) -> None:
+        """Tell the request that is answered, if one is, that nobody is left."""
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
 
 
 def _answer(status: int, message: str) -> bytes:

@@ -134,7 +134,7 @@ def run(settings: Settings) -> None:
         create_app(settings, settle=settle),
         host=settings.host,
         port=settings.port,
-        http=partial(BoundedHttp, head_timeout_s=settings.request_timeout_ms / 1000),  # type: ignore[arg-type] # it is only called
+        http=partial(BoundedHttp, timeout_s=settings.request_timeout_ms / 1000),  # type: ignore[arg-type] # it is only called
         log_config=None,
         access_log=False,
         server_header=False,

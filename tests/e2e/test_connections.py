@@ -1,0 +1,112 @@
+"""What one connection may do to the server, and the server to it: requests behind each other, rubbish behind requests, nobody who reads."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.clients import post
+from tests.e2e.server import RunningServer, running_server, wait_for
+from tests.fuzz.answers import Answer, AnswerReader
+from tests.slow_models import write_slow_model
+
+URL = "/v1/text-classification/slow"
+TIMEOUT_MS = 2000
+CHUNKED = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" % URL.encode()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    root = tmp_path_factory.mktemp("models")
+    write_slow_model(root)
+    with running_server(root, tmp_path_factory.mktemp("server") / "log", cores=1, request_timeout_ms=TIMEOUT_MS) as server:
+        yield server
+
+
+def asking(text: str) -> bytes:
+    return post(URL, "application/json", json.dumps({"text": text}).encode())
+
+
+def answers_to(server: RunningServer, *pieces: bytes) -> list[Answer]:
+    """All that comes until the server hangs up."""
+    answers = AnswerReader()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+            time.sleep(0.05)
+        while data := connection.recv(65_536):
+            answers.feed(data)
+    answers.end()
+    return answers.answers
+
+
+@pytest.mark.parametrize("others", [1, 3])
+def test_who_hangs_up_is_heard_also_behind_requests_that_wait(server: RunningServer, others: int) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(asking("wait " * 9_000) + asking("good") * others)  # most of a minute
+        wait_for(server, 'axon_pending_requests{model="slow"', 1)
+    wait_for(server, 'axon_pending_requests{model="slow"', 0, timeout_s=TIMEOUT_MS / 1000 - 0.5)
+    assert "Traceback" not in server.log()
+    assert "ERROR" not in server.log()
+
+
+@pytest.mark.parametrize("rubbish", [b"\x16\x03\x01\x02", b"GET /health/live HTTP/1.1\r\nBad Name: x\r\n\r\n"], ids=["bytes", "head"])
+def test_rubbish_behind_a_request_does_not_cost_its_answer(server: RunningServer, rubbish: bytes) -> None:
+    (answer,) = answers_to(server, asking("wait " * 20), rubbish, b"more")
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    "request_bytes", [CHUNKED + b"5;\r\n{\r\n", CHUNKED + b"-1\r\n", CHUNKED.replace(b"chunked", b"xchunked"), CHUNKED + b"3\r\n{}\n}"]
+)
+def test_a_body_that_is_no_http_hears_so(server: RunningServer, request_bytes: bytes) -> None:
+    (answer,) = answers_to(server, request_bytes)
+    assert (answer.status, json.loads(answer.body)["error"]["type"]) == (400, "bad_request")
+    assert answer.headers["connection"] == "close"
+
+
+def test_many_requests_at_once_are_answered_in_their_order(server: RunningServer) -> None:
+    asked = [asking("good " * number) for number in range(1, 41)]
+    last = asking("good").replace(b"Host", b"Connection: close\r\nHost")
+    answers = answers_to(server, b"".join(asked[:20]), b"".join([*asked[20:], last]))
+    assert [answer.status for answer in answers] == [200] * 41
+
+
+PAGE = b"GET /static-offline-docs/redoc.standalone.js HTTP/1.1\r\nHost: x\r\n\r\n"  # a megabyte
+PAGES = 14  # more than the two kernels put by
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux knows how long a client has taken nothing")
+def test_who_takes_nothing_of_an_answer_is_hung_up_on(server: RunningServer) -> None:
+    before = open_files(server)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(PAGE * PAGES)
+        give_up_at = time.monotonic() + 20
+        while open_files(server) <= before:
+            assert time.monotonic() < give_up_at, "the server never took the connection"
+        while open_files(server) > before:
+            assert time.monotonic() < give_up_at, "the server still holds the connection"
+            time.sleep(0.1)
+    assert "ERROR" not in server.log()
+
+
+def test_who_takes_an_answer_slowly_gets_all_of_it(server: RunningServer) -> None:
+    answers, started = AnswerReader(), time.monotonic()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(PAGE * PAGES)
+        while len(answers.answers) < PAGES:
+            data = connection.recv(65_536)
+            assert data, "the server hung up"
+            answers.feed(data)
+            if time.monotonic() - started < TIMEOUT_MS / 1000 * 1.5:
+                time.sleep(0.1)
+    assert len({len(answer.body) for answer in answers.answers}) == 1
+
+
+def open_files(server: RunningServer) -> int:
+    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
