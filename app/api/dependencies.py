@@ -90,8 +90,27 @@ def describe_name(example: str) -> dict[str, Any]:
 
 def describe_fields(place: str, schema: type[BaseModel]) -> list[dict[str, Any]]:
     """OpenAPI's words for parameters that a schema holds: `place` is "query" or "header"."""
-    properties = schema.model_json_schema()["properties"]
+    properties = schema_of(schema)["properties"]
     return [
         {"name": name, "in": place, "required": False, "description": field.get("description", ""), "schema": field}
         for name, field in properties.items()
     ]
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """JSON Schema with its parts in their places: in OpenAPI's document a reference to `#/$defs` leads nowhere."""
+    schema = model.model_json_schema()
+    parts = schema.pop("$defs", {})
+    whole = _resolved(schema, parts)
+    assert isinstance(whole, dict)
+    return whole
+
+
+def _resolved(schema: Any, parts: dict[str, Any]) -> Any:
+    if isinstance(schema, list):
+        return [_resolved(each, parts) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        schema = parts[schema["$ref"].rpartition("/")[2]] | {name: value for name, value in schema.items() if name != "$ref"}
+    return {name: _resolved(value, parts) for name, value in schema.items()}

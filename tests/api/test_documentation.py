@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,17 @@ def test_every_operation_succeeds_with_its_own_examples(client: TestClient) -> N
     assert {"/v1/image-classification/{model}", "/v1/text-classification/{model}", "/v1/models/{name}"} <= sent
     assert {"/v1/image-to-image/{model}", "/v1/text-generation/{model}", "/v1/completions"} <= sent
     assert {"/v2/models/{model}/versions/{version}/infer", "/v2/repository/models/{model}/load"} <= sent
+
+
+def test_every_reference_leads_somewhere(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    references = re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document))
+    assert references
+    for reference in references:
+        place = document
+        for name in reference.split("/"):
+            assert name in place, reference
+            place = place[name]
 
 
 @pytest.mark.parametrize("task", ["image-classification", "image-to-image"])

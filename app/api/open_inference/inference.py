@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.bodies import read_body
-from app.api.dependencies import Headers, describe_fields, get_deadline
+from app.api.dependencies import Headers, describe_fields, get_deadline, schema_of
 from app.api.disconnect import unless_disconnected
 from app.api.open_inference.compression import accepted_encoding, compress, decompress
 from app.api.open_inference.messages import Inference, decode, encode
@@ -30,7 +30,7 @@ INLINE_BYTES = 64 * 1024  # decoded in less time than the way to a thread and ba
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"], responses=ERROR_RESPONSES)
 
-REQUEST_BODY = {"required": True, "content": {"application/json": {"schema": InferRequest.model_json_schema()}}}
+REQUEST_BODY = {"required": True, "content": {"application/json": {"schema": schema_of(InferRequest)}}}
 
 
 async def infer(request: Request) -> Response:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.admin import require_admin
-from app.api.dependencies import describe_name
+from app.api.dependencies import describe_name, schema_of
 from app.api.open_inference.bodies import read_message
 from app.api.open_inference.schemas import ERROR_RESPONSES, ChangeRequest, ErrorSentence, IndexEntry, IndexRequest
 from app.api.state import repository
@@ -33,7 +33,7 @@ CHANGE_ERRORS: dict[int | str, dict[str, Any]] = {
 @router.post(
     "/index",
     summary="The models of the folder",
-    openapi_extra={"requestBody": {"content": {"application/json": {"schema": IndexRequest.model_json_schema()}}}},
+    openapi_extra={"requestBody": {"content": {"application/json": {"schema": schema_of(IndexRequest)}}}},
 )
 async def get_index(request: Request) -> list[IndexEntry]:
     """Each version with its state, and why it is not served."""

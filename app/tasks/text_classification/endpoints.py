@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.bodies import read_json
-from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline, get_model
+from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline, get_model, schema_of
 from app.api.disconnect import unless_disconnected
 from app.api.error_handlers import ERROR_RESPONSES
 from app.api.models import model_ref
@@ -32,7 +32,7 @@ router = APIRouter(prefix=f"/v1/{TASK}", tags=[TASK], responses=ERROR_RESPONSES)
 
 REQUEST_BODY: dict[str, Any] = {
     "required": True,
-    "content": {"application/json": {"schema": TextClassificationRequest.model_json_schema()}},
+    "content": {"application/json": {"schema": schema_of(TextClassificationRequest)}},
 }
 
 PARAMETERS = [*describe_model("sentiment"), *describe_fields("header", Headers)]

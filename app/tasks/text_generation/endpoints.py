@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.bodies import read_json
-from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline, get_model
+from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline, get_model, schema_of
 from app.api.disconnect import unless_disconnected
 from app.api.error_handlers import ERROR_RESPONSES
 from app.api.event_stream import EventStream, error_event, event
@@ -35,7 +35,7 @@ router = APIRouter(prefix=f"/v1/{TASK}", tags=[TASK], responses=ERROR_RESPONSES)
 
 REQUEST_BODY: dict[str, Any] = {
     "required": True,
-    "content": {"application/json": {"schema": TextGenerationRequest.model_json_schema()}},
+    "content": {"application/json": {"schema": schema_of(TextGenerationRequest)}},
 }
 
 PARAMETERS = [*describe_model("anna"), *describe_fields("header", Headers)]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api.dependencies import Headers, describe_fields, describe_name, get_deadline
+from app.api.dependencies import Headers, describe_fields, describe_name, get_deadline, schema_of
 from app.api.disconnect import unless_disconnected
 from app.api.event_stream import EventStream, error_event, event
 from app.api.open_inference.bodies import read_message
@@ -44,7 +44,7 @@ class GenerateAnswer(BaseModel):
 
 
 EXAMPLE = {"text_input": "Happy families ", "parameters": {"max_tokens": 100, "temperature": 0.7, "seed": 1}}
-REQUEST_BODY = {"required": True, "content": {"application/json": {"schema": GenerateRequest.model_json_schema(), "example": EXAMPLE}}}
+REQUEST_BODY = {"required": True, "content": {"application/json": {"schema": schema_of(GenerateRequest), "example": EXAMPLE}}}
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"], responses=ERROR_RESPONSES)
 

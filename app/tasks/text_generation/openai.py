@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.bodies import read_json
-from app.api.dependencies import Headers, describe_fields, find_model, get_deadline
+from app.api.dependencies import Headers, describe_fields, find_model, get_deadline, schema_of
 from app.api.disconnect import unless_disconnected
 from app.api.event_stream import EventStream, error_event, event
 from app.api.state import settings
@@ -56,7 +56,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 router = APIRouter(prefix="/v1/completions", tags=[TASK], responses=ERRORS)
 
-REQUEST_BODY: dict[str, Any] = {"required": True, "content": {"application/json": {"schema": CompletionRequest.model_json_schema()}}}
+REQUEST_BODY: dict[str, Any] = {"required": True, "content": {"application/json": {"schema": schema_of(CompletionRequest)}}}
 
 
 @dataclass(frozen=True, slots=True)
