@@ -119,6 +119,7 @@ def make_repository(
         max_queue_size=settings.max_queue_size,
         max_queue_bytes=settings.max_queue_bytes,
         stuck_run_timeout_s=settings.stuck_run_timeout_ms / 1000,
+        load_timeout_s=settings.load_timeout_ms / 1000,
         limits=Limits(settings.max_image_pixels, settings.max_text_chars, settings.max_texts),
         generation=GenerationOptions(
             max_live_sequences=settings.max_live_sequences,

@@ -146,6 +146,6 @@ def run(settings: Settings) -> None:
     if not server.started:
         sys.exit(3)
     if are_left():
-        logger.warning("a run does not come back: the process ends without it")
+        logger.warning("a run, or a model that loads, does not come back: the process ends without it")
         logging.shutdown()
         os._exit(0)  # to take the libraries down below a run that goes on could crash

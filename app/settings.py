@@ -88,6 +88,7 @@ class Settings(BaseSettings):
     max_queue_bytes: int = Field(default=256 * 1024 * 1024, ge=1, description="bytes that waiting requests may hold, a model; beyond, 429")
     request_timeout_ms: int = Field(default=30_000, ge=1, description="deadline of a request that names none")
     stuck_run_timeout_ms: int = Field(default=60_000, ge=10, description="a run that takes longer is given up, and the server is not ready")
+    load_timeout_ms: int = Field(default=600_000, ge=10, description="a model that loads for longer is given up and refused")
     drain_timeout_ms: int = Field(default=20_000, ge=0, description="time for accepted requests to finish at shutdown")
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1, description="largest request body")  # a 36-megapixel JPEG fits
     max_json_bytes: int = Field(default=4 * 1024 * 1024, ge=1, description="largest JSON but for a picture's; larger tensors come as bytes")

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 from app.contract.manifest import MANIFEST_FILE, NAME_PATTERN, ModelManifest, load_manifest
@@ -14,6 +14,7 @@ from app.errors import ModelRejected
 from app.runtime.metrics import ServingMetrics
 from app.runtime.options import RuntimeOptions
 from app.runtime.pipeline import Pipeline, Servable
+from app.runtime.run_threads import RunThreads
 from app.runtime.session import OrtSession
 from app.runtime.signature import check_signature
 
@@ -56,6 +57,13 @@ class ModelLoader:
                 continue  # it goes while we look
         return digest.hexdigest()
 
+    def begin(self, name: str, version: str) -> Future[Servable]:
+        """`load`, in a thread that is given up when it does not come back in time: native code cannot be ended from outside."""
+        thread = RunThreads(1, self._options.load_timeout_s, _load_stuck)
+        loading = thread.submit(self.load, name, version)
+        loading.add_done_callback(lambda _: thread.shutdown(wait=False))
+        return loading
+
     def load(self, name: str, version: str) -> Servable:
         """Raises ModelRejected, whatever goes wrong."""
         try:
@@ -91,6 +99,10 @@ class ModelLoader:
         model = pipeline_class.served_by(manifest, directory, pipeline, session, self._executor, self._metrics, self._options)
         model.warm_up()
         return model
+
+
+def _load_stuck(after_s: float) -> ModelRejected:
+    return ModelRejected(f"loading took longer than {after_s:g} s and was given up; see that its graph runs, or raise AXON_LOAD_TIMEOUT_MS")
 
 
 def scan(root: Path) -> list[tuple[str, str]]:

@@ -39,5 +39,6 @@ class RuntimeOptions:
     max_queue_size: int  # rows that may wait, a model
     max_queue_bytes: int  # that they, and what they are made of, may hold
     stuck_run_timeout_s: float
+    load_timeout_s: float
     limits: Limits = field(default_factory=Limits)
     generation: GenerationOptions = field(default_factory=GenerationOptions)

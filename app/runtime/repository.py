@@ -7,10 +7,12 @@ when the server is told to look: what is served goes on serving until its succes
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 from weakref import WeakSet
@@ -63,25 +65,25 @@ class ModelRepository:
         self._alive: WeakSet[Servable] = WeakSet()  # with those that were replaced and still answer what they had accepted
         self._changing = asyncio.Lock()
         self._closed = False
+        self._loading: asyncio.Future[Servable] | None = None
         for name, version in loader.scan():
             self._note(ModelStatus(name, version, "loading"))
+        if not self._versions:
+            logger.warning("there is no model in %s", loader.root)
 
     async def start(self) -> None:
         """Load and warm every model. One that cannot be served is refused, with its reason; the others go on."""
-        async with self._changing:
-            await asyncio.to_thread(self.load_all)
+        with contextlib.suppress(ModelNotReady):  # the server ends
+            async with self._changing:
+                for status in self.statuses():
+                    await self._take_up(status.name, status.version)
         await asyncio.to_thread(self._settle)
 
     def load_all(self) -> None:
         """What `start` does, for whoever has no event loop."""
-        if not self._versions:
-            logger.warning("there is no model in %s", self._loader.root)
-        for known in [known for versions in self._versions.values() for known in versions.values()]:
-            if self._closed:
-                return
-            status = known.status
+        for status in self.statuses():
             try:
-                self._admit(self._open(status.name, status.version))
+                self._admit(self._begin(status.name, status.version).result())
             except ModelRejected as error:
                 self._refuse(status.name, status.version, str(error))
 
@@ -116,7 +118,10 @@ class ModelRepository:
         async with self._changing:
             found = await asyncio.to_thread(self._loader.scan)
             for name in sorted({*dict(found), *self._versions}):
-                await self._follow(name, [version for each, version in found if each == name])
+                try:
+                    await self._follow(name, [version for each, version in found if each == name])
+                except ModelNotReady:
+                    return  # the server ends
             states = Counter(status.state for status in self.statuses())
             logger.info("the folder was read again: %s", ", ".join(f"{count} {state}" for state, count in states.items()) or "it is empty")
         await asyncio.to_thread(self._settle)
@@ -159,11 +164,14 @@ class ModelRepository:
         return [known.status_now() for name in sorted(self._versions) for known in self._versions[name].values()]
 
     def stop_loading(self) -> None:
-        """The server ends: what has not begun to load will not."""
+        """The server ends: what has not begun to load will not, and what is loading is not waited for."""
         self._closed = True
+        if self._loading is not None:
+            self._loading.cancel()
 
     async def drain(self, grace_s: float) -> None:
         """Refuse new work everywhere at once, then let what was accepted finish."""
+        self.stop_loading()
         models = list(self._alive)
         for model in models:
             model.stop_accepting()
@@ -180,23 +188,46 @@ class ModelRepository:
                 continue
             if known is None:
                 self._note(ModelStatus(name, version, "loading", needed=False))
-            try:
-                self._admit(await asyncio.to_thread(self._open, name, version))
-            except ModelRejected as error:
-                problems[version] = str(error)
-                self._refuse(name, version, str(error))
+            if problem := await self._take_up(name, version):
+                problems[version] = problem
         return problems
+
+    async def _take_up(self, name: str, version: str) -> str | None:
+        """Serve a version, or note and return why it is refused. Raises ModelNotReady when the server ends."""
+        try:
+            self._admit(await self._loaded(name, version))
+        except ModelRejected as error:
+            self._refuse(name, version, str(error))
+            return str(error)
+        return None
+
+    async def _loaded(self, name: str, version: str) -> Servable:
+        """Raises ModelRejected, or ModelNotReady when the server ends: the thread is left to itself then."""
+        ends = ModelNotReady(f"the server is shutting down; {name}/{version} was not loaded")
+        if self._closed:
+            raise ends
+        task = asyncio.current_task()
+        assert task is not None
+        self._loading = asyncio.wrap_future(await asyncio.to_thread(self._begin, name, version))
+        try:
+            return await self._loading
+        except asyncio.CancelledError:
+            if self._closed and not task.cancelling():
+                raise ends from None
+            raise
+        finally:
+            self._loading = None
 
     def _is_worth_a_trial(self, known: _Version) -> bool:
         """Nothing is served yet, or not well, or other files lie there than those that were tried last."""
         status = known.status_now()
         return status.state != "ready" or known.fingerprint != self._loader.fingerprint(status.name, status.version)
 
-    def _open(self, name: str, version: str) -> Servable:
-        """Raises ModelRejected."""
+    def _begin(self, name: str, version: str) -> Future[Servable]:
+        """Its error is ModelRejected."""
         fingerprint = self._loader.fingerprint(name, version)  # before: files that change while they are read are read again
         self._versions[name][version].fingerprint = fingerprint
-        return self._loader.load(name, version)
+        return self._loader.begin(name, version)
 
     def _note(self, status: ModelStatus) -> None:
         versions = self._versions.get(status.name, {}) | {status.version: _Version(status)}

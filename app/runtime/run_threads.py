@@ -33,11 +33,15 @@ class _Work:
 
 
 class RunThreads(Executor):
-    """`size` threads that do what is submitted in the order it came; none is at one thing longer than `stuck_after_s`."""
+    """`size` threads that do what is submitted in the order it came; none is at one thing longer than `stuck_after_s`.
 
-    def __init__(self, size: int, stuck_after_s: float) -> None:
+    `stuck` makes, of those seconds, the error of what was given up.
+    """
+
+    def __init__(self, size: int, stuck_after_s: float, stuck: Callable[[float], Exception] = RunStuck) -> None:
         self.given_up = 0  # runs, since the start
         self._stuck_after_s = stuck_after_s
+        self._stuck = stuck
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
         self._running: dict[threading.Thread, _Work] = {}
         self._lock = threading.Lock()  # for _running: a run ends, or is given up
@@ -88,7 +92,7 @@ class RunThreads(Executor):
         while not self._closed.wait(self._stuck_after_s / LOOKS_PER_TIMEOUT):
             for work in self._take_stuck():
                 logger.error("a run takes longer than %.1f s: it is given up, and its thread is replaced", self._stuck_after_s)
-                work.future.set_exception(RunStuck(self._stuck_after_s))
+                work.future.set_exception(self._stuck(self._stuck_after_s))
 
     def _take_stuck(self) -> list[_Work]:
         """What has run for too long, its threads replaced."""

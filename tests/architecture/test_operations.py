@@ -31,7 +31,7 @@ def test_every_setting_that_is_a_cap_is_among_them() -> None:
     caps = {
         name
         for name in Settings.model_fields
-        if name.startswith(("max_", "rate_limit")) or name in ("request_timeout_ms", "stuck_run_timeout_ms")
+        if name.startswith(("max_", "rate_limit")) or name in ("request_timeout_ms", "stuck_run_timeout_ms", "load_timeout_ms")
     }
     assert {f"AXON_{name.upper()}" for name in caps} == {setting.strip("`") for _, setting, _ in CAPS if "AXON_" in setting}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -93,3 +94,23 @@ def test_a_stop_does_not_wait_for_a_run_that_never_comes_back(slow_models: Path,
         assert time.monotonic() - started < 6
         assert (hanging.result().status_code, hanging.result().json()["error"]["type"]) == (503, "model_not_ready")
         assert "the process ends without it" in server.log()
+
+
+def test_a_stop_does_not_wait_for_a_model_that_hangs_while_it_loads(slow_models: Path, tmp_path: Path) -> None:
+    """Nobody has asked for anything: the golden request of a version that came later hangs."""
+    models = tmp_path / "models"
+    shutil.copytree(slow_models, models)
+    with running_server(models, tmp_path / "log", cores=1, drain_timeout_ms=300) as server:
+        hanging = write_slow_model(models, version="2")
+        (hanging / "golden" / "request.txt").write_text("hang hang hang hang hang", encoding="utf-8")  # ten seconds and more
+        server.process.send_signal(signal.SIGHUP)
+        give_up_at = time.monotonic() + 20
+        while "loading" not in readiness(server).text:
+            assert time.monotonic() < give_up_at
+            time.sleep(0.02)
+        assert ask(server, "good").json()["model"]["version"] == "1"
+        assert readiness(server).status_code == 200
+        started = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+        assert time.monotonic() - started < 6

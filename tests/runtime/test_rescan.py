@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from app.errors import ModelNotFound, ModelNotReady, ModelRejected
 from app.runtime.repository import ModelStatus
+from app.tasks.text_classification import Pipeline as TextClassificationPipeline
 from tests.model_repository import edit_manifest, picture, write_colour_model, write_word_model
 from tests.runtime.conftest import Load
 
@@ -178,15 +181,51 @@ async def test_a_model_that_is_not_well_is_loaded_again(models: Path, load: Load
     assert repository.statuses()[1] == ModelStatus("words", "1", "ready")
 
 
-def test_a_server_that_ends_loads_no_more(models: Path) -> None:
-    from concurrent.futures import ThreadPoolExecutor
+@pytest.fixture
+def gate() -> Iterator[Event]:
+    """Closed: what waits for it hangs until the test is over."""
+    gate = Event()
+    yield gate
+    gate.set()
 
-    from app.main import make_repository
-    from app.runtime.metrics import ServingMetrics
-    from app.settings import Settings
 
-    with ThreadPoolExecutor(1) as executor:
-        repository = make_repository(Settings(models=models), executor, 1, ServingMetrics())
-        repository.stop_loading()
-        repository.load_all()
-    assert repository.all_served() == []
+async def test_a_server_that_ends_loads_no_more(models: Path, load: Load) -> None:
+    repository = load(models)
+    remove(models / "words" / "1")
+    write_word_model(models, version="2")
+    repository.stop_loading()
+    with pytest.raises(ModelNotReady, match=r"the server is shutting down; words/2 was not loaded"):
+        await repository.load("words")
+    await repository.start()
+    await repository.rescan()
+    assert repository.versions("words") == []
+
+
+async def test_a_server_that_ends_does_not_wait_for_a_model_that_hangs_while_it_loads(
+    models: Path, load: Load, gate: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = load(models)
+    monkeypatch.setattr(TextClassificationPipeline, "load", lambda *_: gate.wait(30))
+    write_word_model(models, version="2")
+    loading, scanning = asyncio.create_task(repository.load("words")), asyncio.create_task(repository.rescan())
+    await asyncio.sleep(0.2)
+    assert repository.get("words").manifest.version == "1"
+    await repository.drain(0)
+    with pytest.raises(ModelNotReady, match="shutting down"):
+        await asyncio.wait_for(loading, 5)
+    await asyncio.wait_for(scanning, 5)
+
+
+async def test_a_model_that_hangs_while_it_loads_is_given_up_and_refused(
+    models: Path, load: Load, gate: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = load(models, load_timeout_ms=300)
+    with monkeypatch.context() as hanging:
+        hanging.setattr(TextClassificationPipeline, "load", lambda *_: gate.wait(30))
+        write_word_model(models, version="2")
+        with pytest.raises(ModelRejected, match=r"version 2: loading took longer than 0\.3 s and was given up; .*AXON_LOAD_TIMEOUT_MS"):
+            await repository.load("words")
+    assert repository.get("words").manifest.version == "1"
+    assert [status.state for status in repository.statuses() if status.version == "2"] == ["refused"]
+    await repository.load("words")  # the next one is not kept from its turn
+    assert repository.get("words").manifest.version == "2"
