@@ -15,7 +15,7 @@ TINY_RUNS := runs/tiny
 RECIPES = $(subst _,-,$(patsubst training/recipes/%/export.py,%,$(wildcard training/recipes/*/export.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-server test-training lint format bench train-tiny clean
+.PHONY: help serve test test-server test-training lint format bench fuzz soak train-tiny clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,14 @@ format: .venv-test/.installed ## Rewrite the code in the one format
 
 bench: .venv/.installed ## Measure throughput and latency over HTTP against the limit of this machine
 	@.venv/bin/python -m bench
+
+MINUTES ?= 10
+
+fuzz: .venv-test/.installed ## Ill-treat a server on models/ for MINUTES=10: schemathesis, then a fuzzer of raw HTTP
+	@.venv-test/bin/python -m tests.fuzz --minutes $(MINUTES)
+
+soak: .venv-test/.installed ## A mixed load on a server for MINUTES=10, with clients that crash and models that come and go
+	@.venv-test/bin/python -m tests.fuzz.soak --minutes $(MINUTES)
 
 train-tiny: .venv-dev/.installed ## Train every recipe on its synthetic data, export, and check that the models can be served
 	@set -e; for recipe in $(RECIPES); do for command in prepare train evaluate export; do \

@@ -93,6 +93,7 @@ def make_tracer_provider(settings: Settings) -> TracerProvider | None:
 def guard(app: FastAPI, settings: Settings) -> None:
     """What a request passes before it reaches a route: each added line is outside of those before it."""
     keys = settings.client_keys()
+    app.add_middleware(web.WholeFiles)
     if settings.rate_limit_per_minute is not None:
         app.add_middleware(RateLimit, per_minute=settings.rate_limit_per_minute)
     if keys:

@@ -123,18 +123,20 @@ async def _read_multipart(request: Request, body: bytes) -> ImageBody:
         yield body
         yield b""
 
+    parser = MultiPartParser(request.headers, one_chunk(), max_files=1, max_fields=MAX_FORM_FIELDS, max_part_size=len(body))
+    parser.spool_max_size = len(body) + 1  # never to disk: no picture is left there, and a read-only root works
     try:
         if not body.rstrip().endswith(b"--"):
             raise MultiPartException("the closing boundary is missing")
-        parser = MultiPartParser(request.headers, one_chunk(), max_files=1, max_fields=MAX_FORM_FIELDS, max_part_size=len(body))
-        parser.spool_max_size = len(body) + 1  # never to disk: no picture is left there, and a read-only root works
         form = await parser.parse()
+        image = form.get("image")
+        data = await image.read() if isinstance(image, UploadFile) else None
     except MultiPartException:
         raise BadRequest("the multipart body is malformed; send one file in the field 'image'") from None
-    image = form.get("image")
-    data = await image.read() if isinstance(image, UploadFile) else None
+    finally:
+        for file in parser._files_to_close_on_error:  # with that of a part without an end, which no form has
+            file.close()
     options = {name: value for name, value in form.items() if isinstance(value, str) and name != "image"}
-    await form.close()
     if not data:
         problem = "has no file in the field 'image'" if data is None else "has an empty file in the field 'image'"
         raise BadRequest(f"the form {problem}", param="image")

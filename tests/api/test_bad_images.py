@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import struct
 import zlib
 from collections.abc import Iterator
@@ -50,6 +51,13 @@ def test_no_image_in_the_form_is_refused(client: TestClient) -> None:
     assert_refused(client.post(URL, files={"image": b""}), 400, "bad_request", param="image", says="empty file")
     text_field = b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\nhello\r\n--x--\r\n'
     assert_refused(post(client, text_field, "multipart/form-data; boundary=x"), 400, "bad_request", param="image")
+
+
+def test_a_file_in_the_form_that_has_no_end_is_refused_and_closed(client: TestClient) -> None:
+    """The closing boundary stands where the parser takes it for the file's own bytes."""
+    unended = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nhello --x--'
+    assert_refused(post(client, unended, "multipart/form-data; boundary=x"), 400, "bad_request", param="image")
+    gc.collect()  # a file that is not closed warns, and a warning is an error
 
 
 def test_two_files_in_the_form_are_refused(client: TestClient) -> None:

@@ -134,3 +134,10 @@ def test_the_pages_may_load_only_what_they_have_and_be_framed_by_nobody(client: 
         for rule in ("frame-ancestors 'none'", "base-uri 'none'", "object-src 'none'"):
             assert rule in policy
     assert "unsafe-inline" not in client.get("/").headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("asked", ["bytes=99999999999-", "bytes=5-1", "items=0-1", "bytes=x", "bytes=0-3"])
+@pytest.mark.parametrize("path", ["/", "/web/axon.js", "/static-offline-docs/favicon.png"])
+def test_a_file_is_sent_whole_whatever_range_is_asked_for(client: TestClient, path: str, asked: str) -> None:
+    response = client.get(path, headers={"range": asked})
+    assert (response.status_code, response.content) == (200, client.get(path).content)

@@ -11,7 +11,7 @@ from tests.api.error_shape import LIBRARY_TEXT
 
 MAX_MESSAGE_CHARS = 400
 HONEST_5XX = {503, 504}  # not ready or shutting down; the deadline passed
-BEFORE_THE_APP = {400, 408, 431}  # what the protocol refuses before there is a path: always in the shape of /v1
+BEFORE_THE_APP = {400, 408, 431}  # what the protocol refuses, and hangs up: how much of the path it has read by then nobody can say
 OURS = ("x-request-id", "x-content-type-options", "content-security-policy")  # on each answer that the application gave
 
 _PLAIN_TARGET = re.compile(rb"/[A-Za-z0-9/._~-]*")
@@ -67,7 +67,7 @@ class AnswerReader:
             return None
         status, headers = _head(head)
         index = len(self.answers)
-        to_head = index < len(self.bodiless) and self.bodiless[index] and "x-request-id" in headers
+        to_head = index < len(self.bodiless) and self.bodiless[index] and rest[:5] in (b"", b"HTTP/")  # the protocol's refusals have one
         no_body = status < 200 or status in (204, 304) or to_head
         if no_body:
             self._rest = rest
@@ -128,13 +128,10 @@ def problems(answer: Answer, target: bytes | None = None) -> list[str]:
     found = []
     if answer.status >= 500 and answer.status not in HONEST_5XX:
         found.append(f"status {answer.status}")
-    by_app = "x-request-id" in answer.headers
-    if by_app:
-        found += [f"no header {name}" for name in OURS if name not in answer.headers]
-    elif answer.status not in BEFORE_THE_APP or answer.headers.get("connection") != "close":
-        found.append(f"an answer without a request id, status {answer.status}")
+    found += [f"no header {name}, status {answer.status}" for name in OURS if name not in answer.headers]
     if answer.whole and not answer.bodiless:
-        found += _problems_of_body(answer, _plain_path(target) if by_app else "/")
+        by_protocol = answer.status in BEFORE_THE_APP and answer.headers.get("connection") == "close"
+        found += _problems_of_body(answer, None if by_protocol else _plain_path(target))
     return found
 
 
