@@ -11,7 +11,10 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.api.error_shapes import axon
+from app.api.error_shapes import error_body
+from app.api.security_headers import ANSWER
+from app.errors import BadRequest
+from app.observability import request_id_of
 
 MAX_HEAD_BYTES = 64 * 1024  # above the 8 to 32 KB of the proxies in front; what comes in its first packet, 256 KB at most, is not counted
 MAX_WAITING = 16  # requests behind the one that is answered, on one connection; beyond, nothing is read until that is done
@@ -100,7 +103,8 @@ class BoundedHttp(HttpToolsProtocol):
             return
         if begun is None or begun.response_complete or not begun.response_started:
             self._abandon()
-            self.transport.write(_answer(status, message))
+            path = (self.url or b"").partition(b"?")[0].decode("latin-1")
+            self.transport.write(_answer(status, error_body(path, BadRequest(message)), request_id_of(self.headers)))
         self.transport.close()
 
     def _abandon(self) -> None:
@@ -110,12 +114,14 @@ class BoundedHttp(HttpToolsProtocol):
             self._answering.message_event.set()
 
 
-def _answer(status: int, message: str) -> bytes:
-    body = json.dumps(axon(status, "bad_request", message, None)[1]).encode()
-    lines = [
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        "content-type: application/json",
-        f"content-length: {len(body)}",
-        "connection: close",
+def _answer(status: int, error: dict[str, Any], request_id: bytes) -> bytes:
+    body = json.dumps(error).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"x-request-id", request_id),
+        *ANSWER,
+        (b"connection", b"close"),
     ]
-    return "\r\n".join([*lines, "", ""]).encode() + body
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(), *(name + b": " + value for name, value in headers)]
+    return b"\r\n".join([*lines, b"", body])

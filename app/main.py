@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.types import ASGIApp
 
 from app import __version__, tasks
 from app.api import health, metrics, models, open_inference, web
 from app.api.cors import Cors
 from app.api.documentation import describe_keys
-from app.api.error_handlers import install_error_handlers
-from app.api.error_shapes import internal_error_body
+from app.api.error_handlers import install_error_handlers, internal_error
 from app.api.gate import HEALTH, Gate
 from app.api.rate_limit import RateLimit
 from app.api.security_headers import SecurityHeaders
@@ -99,9 +99,11 @@ def guard(app: FastAPI, settings: Settings) -> None:
     if keys:
         app.add_middleware(Gate, keys=keys, admin=settings.admin_digest(), public_pages=settings.public_pages)
         describe_keys(app)
+    failed: ASGIApp = internal_error
     if settings.cors_origins:
         app.add_middleware(Cors, origins=settings.cors_origins)  # outside of the gate: a browser's preflight has no key
-    app.add_middleware(RequestContext, internal_error_body=internal_error_body)
+        failed = Cors(failed, settings.cors_origins)  # a page may read of a bug too
+    app.add_middleware(RequestContext, internal_error=failed)
     app.add_middleware(SecurityHeaders)
 
 

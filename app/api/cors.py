@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.error_shapes import axon
+from app.api.error_handlers import error_response
+from app.errors import BadRequest
 
 METHODS = ("GET", "POST")
 REQUEST_HEADERS = (
@@ -42,8 +43,19 @@ class Cors(CORSMiddleware):
 
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)
-        if response.status_code == 200:
-            return response
-        headers = {name: value for name, value in response.headers.items() if name.startswith("access-control") or name == "vary"}
-        status, body = axon(400, "bad_request", "a page of this origin may not send this request, with this method and these headers", None)
-        return JSONResponse(body, status, headers)
+        return response if response.status_code == 200 else _Refusal(response.headers)
+
+
+class _Refusal(Response):
+    """Of a preflight, in the shape of its path, which is known when it is sent."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__(status_code=400)
+        self._kept = {name: value for name, value in headers.items() if name.startswith("access-control") or name == "vary"}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = error_response(
+            scope["path"], BadRequest("a page of this origin may not send this request, with this method and these headers")
+        )
+        response.headers.update(self._kept)
+        await response(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Every error in the shape of the API's face, `app.api.error_shapes`. A bug's 500 is written by `app.observability`."""
+"""Every error in the shape of the API's face, `app.api.error_shapes`. `app.observability` sees a bug and has `internal_error` answer."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
-from app.api.error_shapes import shape_of
+from app.api.error_shapes import bug, shape_of
 from app.api.state import asked_model, metrics
 from app.api.validation import explain
 from app.errors import QueueFull, RateLimited, ServingError, Unauthorized
@@ -58,6 +59,11 @@ def error_response(path: str, error: ServingError) -> Response:
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
     return _answer(path, error.status, error.type, error.message, error.param, headers)
+
+
+async def internal_error(scope: Scope, receive: Receive, send: Send) -> None:
+    """The answer of an application that failed."""
+    await error_response(scope["path"], bug())(scope, receive, send)
 
 
 async def _serving_error(request: Request, error: Exception) -> Response:

@@ -48,6 +48,6 @@ def error_body(path: str, error: ServingError) -> dict[str, Any]:
     return shape_of(path)(error.status, error.type, error.message, error.param)[1]
 
 
-def internal_error_body(path: str) -> dict[str, Any]:
-    """A bug: the client gets the usual shape and the request id, the log gets the traceback."""
-    return error_body(path, ServingError("the server failed to answer; its log has the details under this request id"))
+def bug() -> ServingError:
+    """The client gets the usual shape and the request id, the log gets the traceback."""
+    return ServingError("the server failed to answer; its log has the details under this request id")

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.disconnect import unless_disconnected
-from app.api.error_shapes import error_body, internal_error_body
+from app.api.error_shapes import bug, error_body
 from app.errors import ServingError
 
 logger = logging.getLogger("axon.errors")
@@ -84,4 +84,4 @@ def error_event(path: str, error: Exception) -> bytes:
     if isinstance(error, ServingError):
         return event(error_body(path, error))
     logger.error("%r failed while it streamed", path, exc_info=error)
-    return event(internal_error_body(path))
+    return event(error_body(path, bug()))

@@ -24,7 +24,7 @@ def _headers(policy: bytes, *more: tuple[bytes, bytes]) -> Headers:
     )
 
 
-_ANSWER = _headers(_NOTHING, (b"cache-control", b"no-store"))  # it was asked for by one client, with its key
+ANSWER = _headers(_NOTHING, (b"cache-control", b"no-store"))  # it was asked for by one client, with its key
 _FILE = _headers(_NOTHING)
 _PAGES = {
     "/": _headers(_DEMO),
@@ -46,7 +46,7 @@ class SecurityHeaders:
             await self._app(scope, receive, send)
             return
         path: str = scope["path"]
-        headers = _PAGES.get(path) or (_FILE if path.startswith(_FILES) else _ANSWER)
+        headers = _PAGES.get(path) or (_FILE if path.startswith(_FILES) else ANSWER)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

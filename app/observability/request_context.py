@@ -5,13 +5,11 @@ Pure ASGI: a middleware built on BaseHTTPMiddleware hides the client's disconnec
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import secrets
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterable
 
 from opentelemetry import trace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,17 +28,17 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 class RequestContext:
     """Gives every HTTP answer an X-Request-Id (the client's own, if it is a sane one) and writes the access log."""
 
-    def __init__(self, app: ASGIApp, internal_error_body: Callable[[str], dict[str, Any]]) -> None:
-        """`internal_error_body` gives, for a path, what a client hears of a bug."""
+    def __init__(self, app: ASGIApp, internal_error: ASGIApp) -> None:
+        """`internal_error` answers where `app` failed before its answer began."""
         self._app = app
-        self._internal_error_body = internal_error_body
+        self._internal_error = internal_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = time.monotonic()
-        request_id = _request_id(scope)
+        request_id = request_id_of(scope["headers"])
         REQUEST_ID.set(request_id.decode())
         status = 0  # until an answer begins
 
@@ -56,21 +54,15 @@ class RequestContext:
         except Exception:
             error_logger.exception("%s %r failed, request %s", scope["method"], scope["path"][:MAX_PATH_CHARS], request_id.decode())
             if status == 0:
-                await _send_internal_error(send_with_id, self._internal_error_body(scope["path"]))
+                await self._internal_error(scope, receive, send_with_id)
         finally:
             if access_logger.isEnabledFor(logging.INFO):
                 _log_access(scope, status, request_id, time.monotonic() - started)
 
 
-async def _send_internal_error(send: Send, error: dict[str, Any]) -> None:
-    body = json.dumps(error).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 500, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-def _request_id(scope: Scope) -> bytes:
-    for name, value in scope["headers"]:
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The client's own, if it sent a sane one, else a new one."""
+    for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return bytes(value)
     return secrets.token_hex(16).encode()

@@ -67,6 +67,13 @@ def test_a_preflight_of_anything_else_is_refused_in_our_words(shared: TestClient
         assert "access-control-allow-origin" not in response.headers
 
 
+@pytest.mark.parametrize("path", ["/v2/models/words/infer", "/v1/completions"])
+def test_that_refusal_has_the_shape_of_its_path(shared: TestClient, path: str) -> None:
+    error = shared.options(path, headers=PREFLIGHT | {"access-control-request-method": "DELETE"}).json()["error"]
+    message = error if path.startswith("/v2") else error["message"]
+    assert message.startswith("a page of this origin may not send this request")
+
+
 def test_an_allowed_page_can_read_answers_and_refusals(shared: TestClient) -> None:
     for headers, status in (({"x-api-key": KEY}, 200), ({}, 401)):
         response = shared.get("/v1/models", headers={"origin": ORIGIN, **headers})
@@ -125,6 +132,21 @@ def test_a_bug_and_a_refusal_have_the_headers_too(toy_models: Path) -> None:
             assert response.status_code == status
             assert response.headers["x-content-type-options"] == "nosniff"
             assert response.headers["cache-control"] == "no-store"
+
+
+def test_an_allowed_page_can_read_of_a_bug(toy_models: Path) -> None:
+    app = create_app(Settings(models=toy_models, cores=1, cors_origins=(ORIGIN,)))
+
+    @app.get("/v2/bug")
+    async def bug() -> None:
+        raise RuntimeError
+
+    with TestClient(app, raise_server_exceptions=False) as client:
+        response = client.get("/v2/bug", headers={"origin": ORIGIN})
+        assert (response.status_code, list(response.json())) == (500, ["error"])
+        assert response.headers["access-control-allow-origin"] == ORIGIN
+        assert response.headers["x-request-id"]
+        assert "access-control-allow-origin" not in client.get("/v2/bug", headers={"origin": OTHER}).headers
 
 
 def test_the_pages_may_load_only_what_they_have_and_be_framed_by_nobody(client: TestClient) -> None:

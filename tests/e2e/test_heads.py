@@ -155,3 +155,15 @@ def test_what_is_no_http_is_refused_in_our_words(server: RunningServer, rubbish:
         status, body = read_answer(connection)
         assert (status, body["error"]["type"]) == (400, "bad_request")
         assert hung_up(connection)
+
+
+def test_such_a_refusal_has_the_shape_of_its_path_and_the_headers_of_every_answer(server: RunningServer) -> None:
+    with connected(server) as connection:
+        connection.sendall(b"POST /v2/models/words/infer?x=1 HTTP/1.1\r\nX-Request-Id: mine-7\r\nHost: x\r\nbad header\r\n\r\n")
+        received = b""
+        while part := connection.recv(65536):
+            received += part
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body) == {"error": "this is not HTTP/1.1 as it should be"}
+    assert {b"x-request-id: mine-7", b"x-content-type-options: nosniff", b"cache-control: no-store"} <= set(head.split(b"\r\n"))
