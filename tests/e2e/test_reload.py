@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import platform
 import signal
 import time
 from collections import Counter
@@ -13,6 +16,7 @@ from threading import Event
 import httpx2
 import pytest
 
+from app.server import settle
 from tests.e2e.server import RunningServer, running_server
 from tests.model_repository import edit_manifest, write_word_model
 from tests.slow_models import write_slow_model
@@ -107,3 +111,22 @@ def test_a_request_finishes_on_the_model_that_it_began_with(server: RunningServe
         hang_up(server, lambda: httpx2.post(url, json={"text": "good"}).status_code == 404)
         assert not slow.done()
         assert slow.result().status_code == 200
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_the_memory_of_what_went_goes_back_to_the_system() -> None:
+    """glibc alone would keep what lies between things that stay."""
+    blocks = [bytearray(100_000) for _ in range(600)]
+    stays, full = blocks[::40], memory_mb()
+    del blocks
+    assert memory_mb() > full - 30
+    try:
+        settle()
+    finally:
+        gc.unfreeze()
+    assert memory_mb() < full - 40
+    assert len(stays) == 15
+
+
+def memory_mb() -> float:
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
