@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from app.errors import BadRequest, InvalidOption, ServingError
+from app.errors import BadRequest, InputTooLarge, InvalidOption, ServingError
 
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_ECHO_CHARS = 64
 MAX_FINDINGS = 1000
+MAX_COLLECTIONS = 100_000  # of JSON: they take much longer to make than numbers, and nothing else is answered meanwhile
 
 _WORDS = {
     "missing": "is required",
@@ -47,6 +48,12 @@ _WORDS = {
     "path_not_file": "must be a file that can be read",
     "value_error": "{error}",
 }
+
+
+def check_collections(body: bytes) -> None:
+    """Before it is taken apart; brackets in strings count too. Raises InputTooLarge."""
+    if body.count(b"[") + body.count(b"{") > MAX_COLLECTIONS:
+        raise InputTooLarge(f"the JSON has more than {MAX_COLLECTIONS:,} lists and objects; send flat lists, or fewer")
 
 
 def explain(errors: Sequence[Mapping[str, Any]]) -> ServingError:
@@ -99,9 +106,10 @@ def validate(model: type[Model], values: Mapping[str, Any]) -> Model:
 
 
 def validate_json(model: type[Model], body: bytes) -> Model:
-    """A JSON body to a schema. Raises BadRequest or InvalidOption."""
+    """A JSON body to a schema. Raises BadRequest, InputTooLarge or InvalidOption."""
     if not body.strip():
         raise BadRequest("the body is empty; send a JSON object")
+    check_collections(body)
     try:
         with without_collections():
             return model.model_validate_json(body)

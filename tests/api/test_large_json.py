@@ -48,13 +48,19 @@ def keys(begin: bytes, value: bytes, end: bytes) -> bytes:
         (TEXTS, full(b'{"text":[', b"1", b"]}"), "text must be a string"),
         (TEXTS, full(b'{"text":[', b'""', b"]}"), "1,398,097 texts in one request"),
         (TEXTS, keys(b'{"text":"good",', b"1", b"}"), "mistakes"),
-        (COMPLETIONS, full(b'{"model":"sums","prompt":[', b"[1]", b"]}"), "prompts in one request"),
+        (COMPLETIONS, full(b'{"model":"sums","prompt":[', b"[1]", b"]}"), "lists and objects"),
         (COMPLETIONS, full(b'{"model":"sums","prompt":[', b"1", b"]}"), "characters"),
-        (COMPLETIONS, keys(b'{"model":"sums","prompt":"a","logit_bias":{', b"[]", b"}}"), "mistakes"),
-        (INFER, full(b'{"inputs":[', b"{}", b"]}"), "inputs.0.name is required"),
+        (COMPLETIONS, keys(b'{"model":"sums","prompt":"a","logit_bias":{', b"[]", b"}}"), "lists and objects"),
+        (INFER, full(b'{"inputs":[', b"{}", b"]}"), "lists and objects"),
         (INFER, full(b'{"inputs":[{"name":"input_ids","datatype":"INT64","shape":[', b"-1", b"]}]}"), "must be at least 0"),
-        (INFER, full(b'{"inputs":[{"name":"input_ids","datatype":"INT64","shape":[1,2],"data":[', b"[1]", b"]}]}"), "is not of the shape"),
+        (INFER, full(b'{"inputs":[{"name":"input_ids","datatype":"INT64","shape":[1,2],"data":[', b"[1]", b"]}]}"), "lists and objects"),
         (INFER, full(b'{"inputs":[{"name":"input_ids","datatype":"INT64","shape":[1,2],"data":[', b"1", b"]}]}"), "is not of the shape"),
+        (
+            INFER,
+            full(b'{"inputs":[{"name":"input_ids","datatype":"INT64","shape":[1],"data":[', b"[[[[[1]]]]]", b"]}]}"),
+            "lists and objects",
+        ),
+        ("/v2/repository/index", full(b'{"a":[', b"[]", b"]}"), "lists and objects"),
         ("/v2/models/sums/generate", full(b'{"text_input":"a","parameters":{"stop":[', b'"a"', b"]}}"), "stop"),
     ],
 )
@@ -90,6 +96,16 @@ def test_a_picture_in_json_may_be_as_large_as_any_body_but_brings_few_values(cli
     assert_refused(client.post(IMAGES, content=large, headers=JSON), 400, "undecodable_image", param="image")
     many = b'{"image":"AAAA","zz":[' + b"1," * 200 + b"1]}"
     assert_refused(client.post(IMAGES, content=many, headers=JSON), 400, "bad_request", says="more than 100 values")
+
+
+def test_lists_and_objects_are_counted(client: TestClient) -> None:
+    def send(count: int) -> int:
+        body = b'{"inputs":[{"name":"input_ids","datatype":"INT64","shape":[1],"data":[' + b",".join([b"[]"] * (count - 5)) + b"]}]}"
+        response = client.post(INFER, content=body, headers=JSON)
+        assert ("100,000 lists and objects" in response.text) == (response.status_code == 413)
+        return response.status_code
+
+    assert (send(100_000), send(100_001)) == (400, 413)
 
 
 def test_the_limit_is_a_setting(toy_models: Path) -> None:

@@ -38,6 +38,7 @@ def test_every_setting_that_is_a_cap_is_among_them() -> None:
 
 def test_the_caps_without_a_setting_are_the_codes() -> None:
     from app.api.bodies import MAX_FORM_FIELDS, MAX_JSON_VALUES
+    from app.api.validation import MAX_COLLECTIONS
     from app.tasks.text_classification.endpoints import MAX_EXPLAINED_TEXTS
     from app.tasks.text_generation.schemas import MAX_STOP_CHARS, MAX_STOPS
 
@@ -45,6 +46,7 @@ def test_the_caps_without_a_setting_are_the_codes() -> None:
     assert fixed["the request's line and headers"] == f"{MAX_HEAD_BYTES:,} bytes"
     assert fixed["a form: one file, and fields"] == str(MAX_FORM_FIELDS)
     assert fixed["values in the JSON that brings a picture"] == str(MAX_JSON_VALUES)
+    assert fixed["lists and objects in JSON"] == f"{MAX_COLLECTIONS:,}"
     assert fixed["texts that are explained"] == str(MAX_EXPLAINED_TEXTS)
     assert fixed["stop strings, and characters of each"] == f"{MAX_STOPS} and {MAX_STOP_CHARS}"
 

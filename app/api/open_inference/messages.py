@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from app.api.open_inference.schemas import InferInput, InferRequest, Parameters
 from app.api.open_inference.tensors import from_binary, from_json, to_binary, to_json_numbers
-from app.api.validation import MAX_ECHO_CHARS, explain_failure, explain_place, without_collections
+from app.api.validation import MAX_ECHO_CHARS, check_collections, explain_failure, explain_place, without_collections
 from app.contract.manifest import Graph, ModelManifest, TensorSpec
 from app.errors import BadRequest
 from app.runtime.pipeline import Tensors
@@ -69,6 +69,7 @@ def _with(json_object: bytes, name: str, json_value: bytes) -> bytes:
 
 
 def _parse(body: bytes) -> InferRequest:
+    check_collections(body)
     try:
         with without_collections():
             return InferRequest.model_validate_json(body)
