@@ -12,6 +12,7 @@ ServingError 500
 |- UnsupportedMediaType 415   lists what is accepted
 |- InvalidOption 422          a field out of range; `param` says which
 |- QueueFull 429              with an honest Retry-After
+|  `- UploadsFull             too many bytes of bodies are on their way
 |- RateLimited 429            the same, of one client
 |- ModelNotReady 503          loading or draining
 |- RunStuck 503               a run that took too long was given up
@@ -100,6 +101,12 @@ class QueueFull(ServingError):
 
     def __init__(self, model: str, retry_after_s: int) -> None:
         super().__init__(f"the queue of {model!r} is full; try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+class UploadsFull(QueueFull):
+    def __init__(self, retry_after_s: int) -> None:
+        ServingError.__init__(self, f"too many large requests are being received; try again in {retry_after_s} s")
         self.retry_after_s = retry_after_s
 
 

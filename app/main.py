@@ -21,7 +21,7 @@ from app.api.error_handlers import install_error_handlers, internal_error
 from app.api.gate import HEALTH, Gate
 from app.api.rate_limit import RateLimit
 from app.api.security_headers import SecurityHeaders
-from app.api.state import State
+from app.api.state import Incoming, State
 from app.observability import RequestContext
 from app.observability.telemetry import telemetry
 from app.runtime.cores import available_cores
@@ -56,7 +56,12 @@ def create_app(settings: Settings, traces: TracerProvider | None = None, settle:
             repository = make_repository(settings, executor, cores, serving_metrics, settle)
             loading = asyncio.create_task(repository.start())
             yield State(
-                settings=settings, repository=repository, metrics=serving_metrics, admin_digest=settings.admin_digest(), draining=False
+                settings=settings,
+                repository=repository,
+                metrics=serving_metrics,
+                admin_digest=settings.admin_digest(),
+                incoming=Incoming(settings.max_incoming_bytes),
+                draining=False,
             )
             repository.stop_loading()
             await loading

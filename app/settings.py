@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     load_timeout_ms: int = Field(default=600_000, ge=10, description="a model that loads for longer is given up and refused")
     drain_timeout_ms: int = Field(default=20_000, ge=0, description="time for accepted requests to finish at shutdown")
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1, description="largest request body")  # a 36-megapixel JPEG fits
+    max_incoming_bytes: int = Field(
+        default=256 * 1024 * 1024, ge=1, description="bytes of all bodies that are being received, but for small ones; beyond, 429"
+    )
     max_json_bytes: int = Field(default=4 * 1024 * 1024, ge=1, description="largest JSON but for a picture's; larger tensors come as bytes")
     max_image_pixels: int = Field(default=40_000_000, ge=1, description="largest picture, in pixels")
     max_text_chars: int = Field(default=50_000, ge=1, description="longest text, in characters")  # the longest IMDB review has 14,000

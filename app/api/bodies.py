@@ -14,15 +14,17 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from app.api.state import settings
+from app.api.state import incoming, settings
 from app.api.validation import validate_json
 from app.contract.images import MEDIA_TYPES
-from app.errors import BadRequest, InputTooLarge, UnsupportedMediaType
+from app.errors import BadRequest, InputTooLarge, UnsupportedMediaType, UploadsFull
 
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_FORM_FIELDS = 16
 MAX_JSON_VALUES = 100  # beside the picture, whose base64 has no commas
+FREE_BYTES = 64 * 1024  # of each body, for which there is always room: uvicorn holds as much of a connection
+RETRY_AFTER_S = 1  # how long the others take is up to their clients
 LINGER_FACTOR = 4  # of an oversized body, up to this many limits are read and thrown away, so that the client hears the 413
 
 
@@ -69,16 +71,30 @@ async def read_body(request: Request, max_bytes: int | None = None) -> bytes:
 
 
 async def _read_limited(request: Request, limit: int) -> bytes:
+    """What is refused is read on to its end, but not kept. Raises InputTooLarge, UploadsFull."""
+    everyones = incoming(request)
     body = bytearray()
-    received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received <= limit:
-            body += chunk
-        elif received > limit * LINGER_FACTOR:
-            break
+    received = counted = 0
+    is_kept = True
+    try:
+        async for chunk in request.stream():
+            received += len(chunk)
+            more = max(0, received - FREE_BYTES) - counted
+            if is_kept and received <= limit and everyones.has_room(more):
+                body += chunk
+                everyones.nbytes += more
+                counted += more
+            else:
+                is_kept = False
+                body.clear()
+            if received > limit * LINGER_FACTOR:
+                break
+    finally:
+        everyones.nbytes -= counted
     if received > limit:
         raise InputTooLarge(f"the body is larger than {limit:,} bytes")
+    if not is_kept:
+        raise UploadsFull(RETRY_AFTER_S)
     return bytes(body)
 
 

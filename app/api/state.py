@@ -12,6 +12,17 @@ from app.runtime.repository import ModelRepository
 from app.settings import Settings
 
 
+class Incoming:
+    """The bytes of bodies that are being received, of all requests together."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.nbytes = 0
+        self._max_bytes = max_bytes
+
+    def has_room(self, nbytes: int) -> bool:
+        return self.nbytes + nbytes <= self._max_bytes
+
+
 class State(TypedDict):
     """Yielded by the lifespan; Starlette puts it on `request.state`."""
 
@@ -19,6 +30,7 @@ class State(TypedDict):
     repository: ModelRepository
     metrics: ServingMetrics
     admin_digest: bytes | None  # of the admin key; None: there is none
+    incoming: Incoming
     draining: bool  # the server was told to stop before this request began
 
 
@@ -47,6 +59,10 @@ def metrics(request: Request) -> ServingMetrics:
 
 def admin_digest(request: Request) -> bytes | None:
     return cast("bytes | None", request.state.admin_digest)
+
+
+def incoming(request: Request) -> Incoming:
+    return cast(Incoming, request.state.incoming)
 
 
 def draining(request: Request) -> bool:

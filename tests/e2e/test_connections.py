@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from bench.clients import post
@@ -110,3 +111,31 @@ def test_who_takes_an_answer_slowly_gets_all_of_it(server: RunningServer) -> Non
 
 def open_files(server: RunningServer) -> int:
     return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+
+
+def test_large_bodies_that_are_being_received_are_bounded_and_small_ones_pass(toy_models: Path, tmp_path: Path) -> None:
+    url = "/v1/text-classification/words"
+    large = b'{"text": "good"}' + b" " * 200_000
+    half = [large[:150_000], large[150_000:]]
+    head = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (url.encode(), len(large))
+    with running_server(toy_models, tmp_path / "log", cores=1, max_incoming_bytes=200_000) as server:
+
+        def send(body: bytes) -> httpx2.Response:
+            return httpx2.post(f"{server.address}{url}", content=body, headers={"content-type": "application/json"})
+
+        assert send(large).status_code == 200
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow:
+            slow.sendall(head + half[0])
+            give_up_at = time.monotonic() + 10
+            while (refused := send(large)).status_code == 200:
+                assert time.monotonic() < give_up_at
+            assert (refused.status_code, refused.json()["error"]["type"], refused.headers["retry-after"]) == (429, "queue_full", "1")
+            assert send(large[:60_000]).status_code == 200
+            slow.sendall(half[1])
+            assert b" 200 " in slow.recv(65536)
+        assert send(large).status_code == 200
+        with socket.create_connection(("127.0.0.1", server.port)) as gone:
+            gone.sendall(head + half[0])
+        give_up_at = time.monotonic() + 10
+        while send(large).status_code != 200:
+            assert time.monotonic() < give_up_at
