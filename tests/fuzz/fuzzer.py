@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -99,7 +99,7 @@ class Fuzzer:
         self._numbers: Iterator[int] = iter(())
         self._stop_at = float("inf")
 
-    async def run(self, cases: range, clients: int = 8, seconds: float | None = None, watch: Watch | None = None) -> Report:
+    async def run(self, cases: Iterable[int], clients: int = 8, seconds: float | None = None, watch: Watch | None = None) -> Report:
         """Until the cases are done, or the time is over."""
         self._numbers = iter(cases)
         self._stop_at = float("inf") if seconds is None else time.monotonic() + seconds

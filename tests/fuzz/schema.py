@@ -47,4 +47,4 @@ def _get(url: str) -> Any:
 
 def for_seconds(seconds: float) -> Sequence[str]:
     """Options of a long run."""
-    return ("--max-time", str(max(1, round(seconds))), "--phases", "examples,coverage,fuzzing", "--workers", "4")
+    return ("--max-time", str(max(1, round(seconds))), "--phases", "examples,coverage,fuzzing")

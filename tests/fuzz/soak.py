@@ -199,8 +199,7 @@ def soak(server: RunningServer, models: Path, arguments: argparse.Namespace) -> 
     print(f"{len(requests)} requests, {CLIENTS} clients, {CRASHING} that crash, {arguments.minutes:g} min", flush=True)
     soaking = Soak(server, models, requests, arguments.seed)
     tally, watch = asyncio.run(soaking.run(arguments.minutes * 60)), soaking.watch
-    print(tally)
-    print(f"{watch.memory()}; /health/live took {watch.slowest_live_s:.2f} s at most")
+    print(tally, watch.memory(), watch.health(), sep="\n")
     for problem, count in tally.problems.most_common(20):
         print(f"{count} times: {problem}")
     print("nothing happened that should not" if not tally.problems else f"{tally.problems.total()} things happened that should not")
