@@ -120,10 +120,8 @@ def make_repository(
     A model that generates has one run at a time, over all cores.
     """
     options = RuntimeOptions(
-        provider=settings.provider,
-        strict_provider=settings.strict_provider,
+        device=settings.device(),
         cores=cores,
-        instances=cores if settings.provider == "cpu" else 1,
         max_queue_size=settings.max_queue_size,
         max_queue_bytes=settings.max_queue_bytes,
         stuck_run_timeout_s=settings.stuck_run_timeout_ms / 1000,

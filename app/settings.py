@@ -7,10 +7,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, FilePath, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, DirectoryPath, Field, FilePath, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.contract.manifest import NAME_PATTERN
 from app.keys import MIN_KEY_CHARS, ApiKey, digest_of, holder_of, parse_keys
+from app.runtime.device import Device
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?|\*")
 
@@ -33,14 +35,20 @@ def _holds_keys(keys: SecretStr) -> SecretStr:
     return keys
 
 
-def _split(origins: Any) -> Any:
-    return [origin.strip() for origin in origins.split(",")] if isinstance(origins, str) else origins
+def _split(values: Any) -> Any:
+    return [value.strip() for value in values.split(",")] if isinstance(values, str) else values
 
 
 def _are_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     if not all(_ORIGIN.fullmatch(origin) for origin in origins):
         raise ValueError("must be origins with commas between them, https://example.org for instance, or *: no path, no slash at the end")
     return origins
+
+
+def _are_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(re.fullmatch(NAME_PATTERN, name) for name in names):
+        raise ValueError("must be names of models with commas between them")
+    return names
 
 
 def _has_tracing(wanted: bool) -> bool:
@@ -54,6 +62,7 @@ def _has_tracing(wanted: bool) -> bool:
 
 AdminKeyFile = Annotated[FilePath, AfterValidator(_holds_a_key)]
 ApiKeys = Annotated[SecretStr, AfterValidator(_holds_keys)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_are_names)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_are_origins)]
 Traces = Annotated[bool, AfterValidator(_has_tracing)]
 
@@ -82,6 +91,16 @@ class Settings(BaseSettings):
     )
     provider: Literal["cpu", "cuda", "tensorrt"] = Field(default="cpu", description="ONNX Runtime execution provider")
     strict_provider: bool = Field(default=False, description="refuse to serve a model on another provider than asked for")
+    cpu_models: Names | None = Field(
+        default=None, description="models that stay on the processor where the others have a GPU, with commas between them"
+    )
+    gpu_precision: Literal["fp32", "tf32", "fp16"] = Field(
+        default="fp32", description="arithmetic on a GPU; below fp32 answers are only close"
+    )
+    gpu_batch_size: int | None = Field(default=None, ge=1, le=1024, description="most rows of a run on a GPU, for the manifest's number")
+    gpu_memory_bytes: int | None = Field(default=None, ge=1, description="memory of the GPU that one model's arena may hold")
+    cuda_graphs: bool = Field(default=False, description="capture each batch size as one CUDA graph, where a model allows it")
+    tensorrt_cache: DirectoryPath | None = Field(default=None, description="folder for TensorRT's engines; else each start builds them")
     strict_readiness: bool = Field(default=True, description="ready only when no model was refused, as Triton does")
     cores: int | None = Field(default=None, ge=1, description="processors to use; by default those of the cpuset and the quota")
     max_queue_size: int = Field(default=1024, ge=1, description="rows that may wait, a model; beyond, 429")
@@ -120,6 +139,26 @@ class Settings(BaseSettings):
         if path is not None and holder_of(_read(path).strip().encode(), keys) is not None:
             raise ValueError("must hold a key of its own: this one is an API key")
         return path
+
+    @field_validator("cuda_graphs")
+    @classmethod
+    def _has_cuda(cls, wanted: bool, info: ValidationInfo) -> bool:
+        if wanted and info.data.get("provider") != "cuda":
+            raise ValueError("works with AXON_PROVIDER=cuda alone")
+        return wanted
+
+    def device(self) -> Device:
+        """What models run on."""
+        return Device(
+            provider=self.provider,
+            strict=self.strict_provider,
+            precision=self.gpu_precision,
+            memory_bytes=self.gpu_memory_bytes,
+            batch_size=self.gpu_batch_size,
+            cuda_graphs=self.cuda_graphs,
+            engine_cache=self.tensorrt_cache,
+            cpu_models=frozenset(self.cpu_models or ()),
+        )
 
     def client_keys(self) -> tuple[ApiKey, ...]:
         """Of AXON_API_KEYS and of AXON_API_KEYS_FILE; none where neither is set."""

@@ -16,7 +16,12 @@ from app.runtime.session import Session
 
 
 def try_out(manifest: ModelManifest, directory: Path, pipeline: Pipeline, session: Session) -> None:
-    """The golden request, or for a model that has none one run of anything. Raises ModelRejected for another answer than it should be."""
+    """The golden request, or for a model that has none one run of anything. Raises ModelRejected for another answer than it should be.
+
+    Without a golden request nobody would notice what a lower precision does to the answers, so that is refused.
+    """
+    if manifest.golden is None and session.rtol:
+        raise ModelRejected("it has no golden request to check a lower precision with; add one, or set AXON_GPU_PRECISION=fp32")
     if manifest.golden is None:
         _run_once(manifest.graphs["model"], session)
     else:
@@ -31,10 +36,11 @@ def _replay(golden: Golden, directory: Path, pipeline: Pipeline, session: Sessio
         if name not in answered or answered[name].shape != expected.shape:
             raise ModelRejected(f"the golden answer has a tensor {name!r} that the graph does not give; export the model again")
         difference = float(np.abs(answered[name].astype(np.float64) - expected).max())
-        if not difference <= golden.atol:
+        tolerance = golden.atol + session.rtol * float(np.abs(expected).max(initial=0))
+        if not difference <= tolerance:
+            remedy = "set AXON_GPU_PRECISION=fp32" if session.rtol else "export the model again"
             raise ModelRejected(
-                f"the golden request answers {difference:.1e} away from what was recorded at export "
-                f"(tolerance {golden.atol:.0e}); export the model again"
+                f"the golden request answers {difference:.1e} away from what was recorded at export (tolerance {tolerance:.0e}); {remedy}"
             )
 
 

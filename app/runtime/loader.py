@@ -16,6 +16,7 @@ from app.runtime.options import RuntimeOptions
 from app.runtime.pipeline import Pipeline, Servable
 from app.runtime.run_threads import RunThreads
 from app.runtime.session import OrtSession
+from app.runtime.sessions import open_session, progress
 from app.runtime.signature import check_signature
 
 logger = logging.getLogger("axon.models")
@@ -83,16 +84,11 @@ class ModelLoader:
         if "model" not in manifest.graphs:
             raise ModelRejected(f"the task {manifest.task!r} wants a graph called 'model'; name one so in manifest.json")
         graph = manifest.graphs["model"]
-        session = OrtSession(
-            directory / graph.file,
-            provider=self._options.provider,
-            threads=self._options.cores if pipeline_class.served_by.wide_runs else 1,
-            strict_provider=self._options.strict_provider,
-        )
-        check_signature(graph, session)
-        if session.actual_provider != session.requested_provider:
-            logger.warning("%s: asked for %s, got %s", name, session.requested_provider, session.actual_provider)
-        return self._serve(manifest, directory, pipeline_class, session)
+        device, threads = self._options.device, self._options.cores if pipeline_class.served_by.wide_runs else 1
+        with progress(f"loading {name}/{version}" + ("; TensorRT builds engines" if device.provider == "tensorrt" else "")):
+            session = open_session(manifest, directory, device, wide_threads=threads)
+            check_signature(graph, session)
+            return self._serve(manifest, directory, pipeline_class, session)
 
     def _serve(self, manifest: ModelManifest, directory: Path, pipeline_class: type[Pipeline], session: OrtSession) -> Servable:
         pipeline = pipeline_class.load(manifest, directory, self._options.limits)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from app.contract.images import MAX_PIXELS
+from app.runtime.device import CPU_PROVIDER, Device
 
 MAX_TEXT_CHARS = 50_000
 MAX_TEXTS = 64
@@ -32,13 +33,15 @@ class GenerationOptions:
 class RuntimeOptions:
     """How sessions are made and batched: shared by all models."""
 
-    provider: str
-    strict_provider: bool
+    device: Device
     cores: int
-    instances: int  # runs of one model at once; on a CPU one single-threaded run a core
     max_queue_size: int  # rows that may wait, a model
     max_queue_bytes: int  # that they, and what they are made of, may hold
     stuck_run_timeout_s: float
     load_timeout_s: float
     limits: Limits = field(default_factory=Limits)
     generation: GenerationOptions = field(default_factory=GenerationOptions)
+
+    def instances(self, provider: str) -> int:
+        """Runs of one model at once: on the processor one single-threaded run a core, on a GPU one, and the batch does the work."""
+        return self.cores if provider == CPU_PROVIDER else 1

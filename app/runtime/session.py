@@ -1,8 +1,9 @@
-"""A graph that runs. The only file that imports ONNX Runtime."""
+"""A graph that runs. The only file that imports ONNX Runtime itself."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import ModelRejected
+from app.runtime.device import CPU, CPU_PROVIDER, Device, ProviderOptions, environment, provider_list
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # the official Linux wheel sends telemetry unless told not to before the import
 try:
@@ -24,8 +26,6 @@ Tensors = dict[str, NDArray[Any]]
 Signature = dict[str, tuple[str, tuple[int, ...]]]  # name -> (datatype, shape); -1 stands for an axis of any length
 
 FATAL = 4  # of ONNX Runtime's severities
-
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
 _DATATYPES = {
     "tensor(bool)": "BOOL",
@@ -45,6 +45,10 @@ _DATATYPES = {
 
 class RunStopped(Exception):
     """A run ended because it was told to: nobody waits for it any more."""
+
+
+class GraphRejected(ModelRejected):
+    """ONNX Runtime does not take the graph; its own words are the cause."""
 
 
 class Stopper:
@@ -67,6 +71,7 @@ class Session(Protocol):
 
     requested_provider: str
     actual_provider: str
+    rtol: float  # how far from the answer at export its precision may lead, as a part of the answer's largest value
 
     def run(self, tensors: Mapping[str, NDArray[Any]], stopper: Stopper | None = None) -> Tensors:
         """One forward pass. Raises RunStopped."""
@@ -74,33 +79,34 @@ class Session(Protocol):
 
 
 class OrtSession:
-    """One ONNX file in ONNX Runtime.
+    """One ONNX file in ONNX Runtime, on the processor, or as it is on a GPU that `DeviceSession` feeds.
 
     `threads` is the width of one run; on a CPU several narrow runs side by side beat one wide one, so the
-    default is one, and the server runs as many at once as it has cores.
+    default is one, and the server runs as many at once as it has cores. `graph` is taken in the place of the file's bytes.
+    Raises GraphRejected.
     """
 
-    def __init__(self, path: Path, *, provider: str = "cpu", threads: int = 1, strict_provider: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        device: Device = CPU,
+        *,
+        threads: int = 1,
+        providers: list[tuple[str, ProviderOptions]] | None = None,
+        graph: bytes | None = None,
+    ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # runs share the cores: a spinning thread steals one
         options.log_severity_level = 3
-        self.requested_provider = PROVIDERS[provider]
-        if provider != "cpu":
-            ort.preload_dlls()  # the extra `gpu` brings CUDA and cuDNN as packages, where the loader does not look by itself
-        providers = list(dict.fromkeys([self.requested_provider, PROVIDERS["cpu"]]))
-        if strict_provider and self.requested_provider != PROVIDERS["cpu"]:
-            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-            providers = providers[:1]
-        self._session = _open(path, options, _available(providers, strict_provider))
+        if device.is_gpu:
+            options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        self.requested_provider: str = device.requested_provider
+        self._session = _open(path, graph, options, provider_list(device) if providers is None else providers)
         self._session.disable_fallback()
         self.actual_provider: str = self._session.get_providers()[0]
-        if strict_provider and self.actual_provider != self.requested_provider:
-            raise ModelRejected(
-                f"{self.requested_provider} was asked for, {self.actual_provider} was given; "
-                "install the matching extra and driver, or unset AXON_STRICT_PROVIDER"
-            )
+        self.rtol = device.rtol if self.actual_provider != CPU_PROVIDER else 0.0
         self._output_names = [output.name for output in self._session.get_outputs()]
 
     def run(self, tensors: Mapping[str, NDArray[Any]], stopper: Stopper | None = None) -> Tensors:
@@ -118,21 +124,39 @@ class OrtSession:
         """(inputs, outputs): what the file really takes and gives, to hold against the manifest."""
         return _tensors(self._session.get_inputs()), _tensors(self._session.get_outputs())
 
+    def operators_on(self, provider: str) -> Counter[str]:
+        """How many nodes of each operator a provider has; of a session for a GPU, else nothing is known."""
+        placed = [part for part in self._session.get_provider_graph_assignment_info() if part.ep_name == provider]
+        return Counter(node.op_type for part in placed for node in part.get_nodes())
 
-def _available(providers: list[str], strict_provider: bool) -> list[str]:
-    """Ask only for providers that this build has: ONNX Runtime would warn and carry on, we say so in our own log."""
+
+def is_built_in(provider: str) -> bool:
+    """Whether this build of ONNX Runtime has it; its libraries and the driver may still be missing."""
+    return provider in ort.get_available_providers()
+
+
+def load_cuda(device: Device) -> None:
+    """Before a session for a GPU: the extra `gpu` brings CUDA and cuDNN as packages, where the loader does not look by itself."""
+    for name, value in environment(device).items():
+        os.environ.setdefault(name, value)
+    ort.preload_dlls()
+
+
+def tensor_at(memory: str, shape: Sequence[int], dtype: np.dtype[Any]) -> Any:
+    """ONNX Runtime's tensor at an address that stays: in "cpu" or "cuda" memory, its contents arbitrary."""
+    return ort.OrtValue.ortvalue_from_shape_and_type(list(shape), dtype.type, memory, 0)
+
+
+def _open(
+    path: Path, graph: bytes | None, options: ort.SessionOptions, providers: list[tuple[str, ProviderOptions]]
+) -> ort.InferenceSession:
+    """Ask only for providers that this build has, and let ONNX Runtime never try others by itself: we say so in our own log."""
     built = set(ort.get_available_providers())
-    missing = [name for name in providers if name not in built]
-    if missing and strict_provider:
-        raise ModelRejected(f"this ONNX Runtime has no {missing[0]}; install axon[gpu], or unset AXON_STRICT_PROVIDER")
-    return [name for name in providers if name in built]
-
-
-def _open(path: Path, options: ort.SessionOptions, providers: list[str]) -> ort.InferenceSession:
+    wanted = [(name, values) for name, values in providers if name in built]
     try:
-        return ort.InferenceSession(path, options, providers=providers)
+        return ort.InferenceSession(path if graph is None else graph, options, providers=wanted, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions share no base class but Exception
-        raise ModelRejected(f"{path.name} is not a graph that ONNX Runtime can load ({type(error).__name__}); export it again") from None
+        raise GraphRejected(f"{path.name} is not a graph that ONNX Runtime can load ({type(error).__name__}); export it again") from error
 
 
 def _tensors(nodes: Sequence[Any]) -> Signature:

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from app.runtime.device import Device
+from app.settings import Settings
+
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
@@ -56,7 +59,7 @@ def test_a_server_can_write_nothing_and_gain_nothing(name: str) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["volumes"] == ["./models:/models:ro"]
+    assert service["volumes"] == ["./models:/models:ro", *(["engines:/engines"] if name == "api-gpu" else [])]
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
 
@@ -68,7 +71,17 @@ def test_a_server_is_healthy_when_its_models_are_ready(name: str) -> None:
 def test_the_gpu_server_reserves_a_device_and_refuses_to_run_without_it() -> None:
     service = SERVICES["api-gpu"]
     assert service["deploy"]["resources"]["reservations"]["devices"] == [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}]
-    assert service["environment"] == {"AXON_PROVIDER": "cuda", "AXON_STRICT_PROVIDER": "true"}
+    assert service["environment"] == {
+        "AXON_PROVIDER": "cuda",
+        "AXON_STRICT_PROVIDER": "true",
+        "AXON_CPU_MODELS": "anna,shakespeare",
+        "AXON_TENSORRT_CACHE": "/engines",
+    }
+    device = Settings(
+        **{name.removeprefix("AXON_").lower(): value for name, value in service["environment"].items() if value != "/engines"}
+    )
+    assert device.device() == Device("cuda", strict=True, cpu_models=frozenset({"anna", "shakespeare"}))
+    assert "install --directory --owner 10001 /engines" in (ROOT / "app" / "Dockerfile").read_text(encoding="utf-8")
 
 
 def test_the_servers_image_proves_that_torch_is_absent_and_runs_as_nobody_special() -> None:

@@ -45,6 +45,11 @@ def test_check_of_an_empty_repository_fails(tmp_path: Path) -> None:
         ({"port": 70_000}, "AXON_PORT"),
         ({"provider": "abacus"}, "AXON_PROVIDER"),
         ({"max_queue_size": 0}, "AXON_MAX_QUEUE_SIZE"),
+        ({"cuda_graphs": "true"}, "AXON_CUDA_GRAPHS"),
+        ({"gpu_precision": "int8"}, "AXON_GPU_PRECISION"),
+        ({"gpu_memory_bytes": 0}, "AXON_GPU_MEMORY_BYTES"),
+        ({"tensorrt_cache": "/nowhere/at/all"}, "AXON_TENSORRT_CACHE"),
+        ({"cpu_models": "anna,../etc"}, "AXON_CPU_MODELS"),
     ],
 )
 def test_a_wrong_setting_is_named_before_anything_starts(settings: dict[str, object], says: str) -> None:

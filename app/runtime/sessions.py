@@ -1,0 +1,126 @@
+"""Which session a model gets: on the processor, or on a GPU in the best way that its graph allows; and where it may not run."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.contract.images import PhotographProcessor
+from app.contract.manifest import ModelManifest
+from app.errors import ModelRejected
+from app.runtime.device import CPU, CPU_PROVIDER, Device, ProviderOptions, provider_list
+from app.runtime.device_session import DeviceSession
+from app.runtime.half_precision import in_half_precision
+from app.runtime.session import GraphRejected, OrtSession, is_built_in, load_cuda
+from app.runtime.shapes import batch_buckets, has_fixed_rows
+from app.runtime.tensorrt import engine_options, load_libraries
+
+logger = logging.getLogger("axon.models")
+
+PROGRESS_S = 5.0
+HEAVY = {  # operators that a GPU is there for; what computes shapes is on the processor in any case
+    "Conv", "ConvInteger", "ConvTranspose", "FusedConv", "Gemm", "GRU", "InstanceNormalization", "LSTM", "MatMul", "MatMulInteger",
+    "QLinearConv", "QLinearMatMul", "Resize", "RNN",
+}  # fmt: skip
+
+
+def open_session(manifest: ModelManifest, directory: Path, device: Device, *, wide_threads: int = 1) -> OrtSession:
+    """The session of a model, whose device may be the processor by its name. `wide_threads` are those of one run on the processor.
+
+    Without strictness a model that cannot run on the GPU runs on the processor, and the log says so. Raises ModelRejected.
+    """
+    path, device = directory / manifest.graphs["model"].file, device.of(manifest.name)
+    if not device.is_gpu:
+        return OrtSession(path, threads=wide_threads)
+    try:
+        return _open_on_gpu(manifest, directory, device)
+    except _NotOnGpu as problem:
+        if device.strict:
+            raise ModelRejected(f"{problem}, or unset AXON_STRICT_PROVIDER") from None
+        logger.warning("%s/%s runs on the processor: %s", manifest.name, manifest.version, problem)
+    session = OrtSession(path, CPU, threads=wide_threads)
+    session.requested_provider = device.requested_provider
+    return session
+
+
+@contextmanager
+def progress(what: str) -> Iterator[None]:
+    """A line in the log every few seconds while this is open: loading may take minutes, when engines are built."""
+    done, started = threading.Event(), time.monotonic()
+
+    def report() -> None:
+        while not done.wait(PROGRESS_S):
+            logger.info("%s, %.0f s so far", what, time.monotonic() - started)
+
+    threading.Thread(target=report, name="axon-progress", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
+class _NotOnGpu(Exception):
+    """Why a model cannot run on the GPU, as a sentence without its end."""
+
+
+def _open_on_gpu(manifest: ModelManifest, directory: Path, device: Device) -> DeviceSession:
+    """Raises ModelRejected and _NotOnGpu."""
+    if not is_built_in(device.requested_provider):
+        raise _NotOnGpu(f"this ONNX Runtime has no {device.requested_provider}; install axon[gpu]")
+    load_cuda(device)
+    engines = None
+    if device.provider == "tensorrt":
+        load_libraries()
+        engines = engine_options(manifest, directory, device)
+        if engines is None and device.strict:
+            raise _NotOnGpu(f"its inputs have no bounds that an engine could be built for; list {manifest.name} in AXON_CPU_MODELS")
+    session = _device_session(manifest, directory, device, engines)
+    if session.actual_provider == CPU_PROVIDER or (device.strict and session.actual_provider != device.requested_provider):
+        raise _NotOnGpu(
+            f"{device.requested_provider} was asked for, {session.actual_provider} was given; install the matching extra and driver"
+        )
+    _check_placement(manifest, session)
+    return session
+
+
+def _device_session(manifest: ModelManifest, directory: Path, device: Device, engines: ProviderOptions | None) -> DeviceSession:
+    """With CUDA graphs if they are wanted and can be had, else without. Raises ModelRejected and _NotOnGpu."""
+    title, spec = f"{manifest.name}/{manifest.version}", manifest.graphs["model"]
+    path = directory / spec.file
+    graph = in_half_precision(path) if device.halves_weights else None
+    shrinks = isinstance(manifest.processor, PhotographProcessor)  # sizes change, and each is megabytes
+
+    def opened(cuda_graphs: bool) -> DeviceSession:
+        providers = provider_list(device, engines, cuda_graphs=cuda_graphs)
+        return DeviceSession(path, device, providers=providers, graph=graph, cuda_graphs=cuda_graphs, shrinks=shrinks)
+
+    if device.cuda_graphs and not has_fixed_rows(spec):
+        logger.info("%s: no CUDA graphs, for its tensors have open axes besides the batch; its nodes run one by one", title)
+    elif device.cuda_graphs:
+        try:
+            session = opened(cuda_graphs=True)
+            if session.actual_provider != CPU_PROVIDER:
+                session.capture(spec, batch_buckets(device.rows(manifest.batching.max_batch_size)))
+            return session
+        except Exception as error:  # of ONNX Runtime: control flow, nodes on the processor, an operator that waits for the GPU
+            logger.warning("%s: CUDA graphs cannot be captured (%s); its nodes run one by one", title, error.__cause__ or error)
+    try:
+        return opened(cuda_graphs=False)
+    except GraphRejected as error:
+        logger.warning("%s: %s", title, error.__cause__)
+        if graph is not None:
+            raise ModelRejected("its graph in fp16 cannot be loaded; set AXON_GPU_PRECISION=fp32, or list it in AXON_CPU_MODELS") from None
+        raise _NotOnGpu(f"{device.requested_provider} cannot load its graph; install the matching extra and driver") from None
+
+
+def _check_placement(manifest: ModelManifest, session: DeviceSession) -> None:
+    """What the GPU is there for must be on it. A few nodes that compute shapes never are, and cost nothing. Raises _NotOnGpu."""
+    placed = session.operators_on(CPU_PROVIDER)
+    if heavy := sorted(HEAVY & placed.keys()):
+        raise _NotOnGpu(f"the GPU has no kernel for its {', '.join(heavy)}; list {manifest.name} in AXON_CPU_MODELS")
+    if placed:
+        logger.info("%s/%s: %d nodes stay on the processor", manifest.name, manifest.version, placed.total())
