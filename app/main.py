@@ -52,7 +52,7 @@ def create_app(settings: Settings, traces: TracerProvider | None = None, settle:
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         serving_metrics = ServingMetrics()
         cores = settings.cores or available_cores()
-        with RunThreads(cores, settings.stuck_run_timeout_ms / 1000) as executor:
+        with RunThreads(settings.device().threads(cores), settings.stuck_run_timeout_ms / 1000) as executor:
             repository = make_repository(settings, executor, cores, serving_metrics, settle)
             loading = asyncio.create_task(repository.start())
             yield State(

@@ -55,6 +55,10 @@ class Device:
         """How far an answer may be from the one at export, beside the manifest's tolerance."""
         return RTOL[self.precision] if self.is_gpu else 0.0
 
+    def threads(self, cores: int) -> int:
+        """For all work of the models. On a GPU half of them may wait for it, and the others still prepare what comes next."""
+        return 2 * cores if self.is_gpu else cores
+
     def rows(self, max_batch_size: int) -> int:
         """The most rows of a run, of a model whose manifest says `max_batch_size`."""
         return self.batch_size or max_batch_size if self.is_gpu else max_batch_size

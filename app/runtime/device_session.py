@@ -155,6 +155,7 @@ class DeviceSession(OrtSession):
     def _launch(self, captured: _Captured, stopper: Stopper) -> None:
         stopper.options.add_run_config_entry(GRAPH_ID, captured.graph_id)
         self._session.run_with_iobinding(captured.binding, stopper.options)
+        captured.binding.synchronize_outputs()
 
     def _run_nodes(self, tensors: Mapping[str, NDArray[Any]], stopper: Stopper) -> Tensors:
         """Each input is copied there once, each output back once; what lies between is the session's own arena's."""

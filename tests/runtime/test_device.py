@@ -72,6 +72,10 @@ def test_a_model_may_stay_on_the_processor() -> None:
     assert Device("cuda").rows(8) == 8
 
 
+def test_there_are_threads_beside_those_that_wait_for_a_gpu() -> None:
+    assert (CPU.threads(4), Device("cuda").threads(4)) == (4, 8)
+
+
 def test_the_settings_say_all_of_it(tmp_path: Path) -> None:
     settings = Settings(
         provider="tensorrt",

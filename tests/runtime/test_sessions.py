@@ -96,6 +96,15 @@ def test_a_provider_that_is_missing_is_admitted(tmp_path: Path, provider: Any, c
 
 
 @without_gpu
+def test_a_model_that_is_not_on_the_gpu_has_the_runs_of_the_processor(load: Load, tmp_path: Path) -> None:
+    """The provider that it has counts, not the one that was asked for."""
+    write_colour_model(tmp_path, batching={"max_batch_size": 4})
+    model: Any = load(tmp_path, provider="cuda", gpu_batch_size=64).get("colours")
+    assert (model.session.requested_provider, model.session.actual_provider) == ("CUDAExecutionProvider", "CPUExecutionProvider")
+    assert model.batcher.instances == 2
+
+
+@without_gpu
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_a_strict_provider_that_is_missing_refuses_the_model(tmp_path: Path, provider: Any) -> None:
     with pytest.raises(ModelRejected, match=r"install axon\[gpu\], or unset AXON_STRICT_PROVIDER"):
