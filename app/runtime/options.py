@@ -45,3 +45,7 @@ class RuntimeOptions:
     def instances(self, provider: str) -> int:
         """Runs of one model at once: on the processor one single-threaded run a core, on a GPU one, and the batch does the work."""
         return self.cores if provider == CPU_PROVIDER else 1
+
+    def rows(self, provider: str, max_batch_size: int) -> int:
+        """The most rows of a run, of a model whose manifest says `max_batch_size`."""
+        return max_batch_size if provider == CPU_PROVIDER else self.device.rows(max_batch_size)

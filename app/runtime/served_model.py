@@ -61,7 +61,7 @@ class ServedModel:
             self._run_batch,
             executor,
             instances=options.instances(session.actual_provider),
-            max_batch_size=options.device.of(manifest.name).rows(manifest.batching.max_batch_size),
+            max_batch_size=options.rows(session.actual_provider, manifest.batching.max_batch_size),
             max_queue_delay_us=manifest.batching.max_queue_delay_us,
             max_queue_size=options.max_queue_size,
             max_queue_bytes=options.max_queue_bytes,

@@ -22,6 +22,7 @@ from app.runtime.tensorrt import engine_options, load_libraries
 logger = logging.getLogger("axon.models")
 
 PROGRESS_S = 5.0
+MAX_WORDS_CHARS = 400
 HEAVY = {  # operators that a GPU is there for; what computes shapes is on the processor in any case
     "Conv", "ConvInteger", "ConvTranspose", "FusedConv", "Gemm", "GRU", "InstanceNormalization", "LSTM", "MatMul", "MatMulInteger",
     "QLinearConv", "QLinearMatMul", "Resize", "RNN",
@@ -107,14 +108,27 @@ def _device_session(manifest: ModelManifest, directory: Path, device: Device, en
                 session.capture(spec, batch_buckets(device.rows(manifest.batching.max_batch_size)))
             return session
         except Exception as error:  # of ONNX Runtime: control flow, nodes on the processor, an operator that waits for the GPU
-            logger.warning("%s: CUDA graphs cannot be captured (%s); its nodes run one by one", title, error.__cause__ or error)
+            logger.warning("%s: CUDA graphs cannot be captured (%s); its nodes run one by one", title, _words(error))
     try:
         return opened(cuda_graphs=False)
     except GraphRejected as error:
-        logger.warning("%s: %s", title, error.__cause__)
+        logger.warning("%s: %s", title, _words(error))
         if graph is not None:
-            raise ModelRejected("its graph in fp16 cannot be loaded; set AXON_GPU_PRECISION=fp32, or list it in AXON_CPU_MODELS") from None
+            _check_converted(path, graph)
         raise _NotOnGpu(f"{device.requested_provider} cannot load its graph; install the matching extra and driver") from None
+
+
+def _check_converted(path: Path, graph: bytes) -> None:
+    """Whether it is the conversion that cannot be loaded, or the GPU that does not take it. Raises ModelRejected for the former."""
+    try:
+        OrtSession(path, graph=graph)
+    except GraphRejected:
+        raise ModelRejected("its graph in fp16 cannot be loaded; set AXON_GPU_PRECISION=fp32, or list it in AXON_CPU_MODELS") from None
+
+
+def _words(error: Exception) -> str:
+    """What ONNX Runtime said, in one line; the reason stands at its end."""
+    return " ".join(str(error.__cause__ or error).split())[-MAX_WORDS_CHARS:]
 
 
 def _check_placement(manifest: ModelManifest, session: DeviceSession) -> None:

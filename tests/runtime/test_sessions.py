@@ -102,6 +102,7 @@ def test_a_model_that_is_not_on_the_gpu_has_the_runs_of_the_processor(load: Load
     model: Any = load(tmp_path, provider="cuda", gpu_batch_size=64).get("colours")
     assert (model.session.requested_provider, model.session.actual_provider) == ("CUDAExecutionProvider", "CPUExecutionProvider")
     assert model.batcher.instances == 2
+    assert model.batcher._queue._max_batch_size == 4
 
 
 @without_gpu
@@ -170,10 +171,25 @@ def test_fp16_hands_over_a_converted_graph(tmp_path: Path, gpu: type[StandIn]) -
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_a_graph_that_is_broken_in_fp16_is_refused_and_nothing_else_served_for_it(tmp_path: Path, gpu: type[StandIn], strict: bool) -> None:
+def test_a_graph_that_is_broken_in_fp16_is_refused_and_nothing_else_served_for_it(
+    tmp_path: Path, gpu: type[StandIn], strict: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gpu.refuses_all = True
+    monkeypatch.setattr(sessions, "in_half_precision", lambda path: b"broken")
     with pytest.raises(ModelRejected, match="fp16 cannot be loaded; set AXON_GPU_PRECISION=fp32"):
         opened(write_colour_model(tmp_path), Device("cuda", strict=strict, precision="fp16"))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_gpu_that_does_not_take_a_whole_graph_is_the_gpus_fault(
+    tmp_path: Path, gpu: type[StandIn], precision: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu.refuses_all = True
+    folder = write_colour_model(tmp_path)
+    with pytest.raises(ModelRejected, match="CUDAExecutionProvider cannot load its graph; install the matching extra and driver, or unset"):
+        opened(folder, Device("cuda", strict=True, precision=precision))
+    assert "colours/1: the graph has control flow" in caplog.text
+    assert opened(folder, Device("cuda", precision=precision)).actual_provider == "CPUExecutionProvider"
 
 
 def test_tensorrt_gets_the_shapes_and_the_folder(tmp_path: Path, gpu: type[StandIn]) -> None:
@@ -219,6 +235,21 @@ def test_a_lower_precision_is_held_against_the_golden_answer(load: Load, tmp_pat
     assert "no golden request to check a lower precision with" in str(unchecked.reason)
     away[0] = 0.03
     assert "set AXON_GPU_PRECISION=fp32" in str(load(tmp_path).statuses()[0].reason)
+
+
+def test_a_model_on_the_gpu_has_one_run_at_a_time_of_as_many_rows_as_the_setting_says(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OnGpu(OrtSession):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            self.requested_provider = self.actual_provider = "CUDAExecutionProvider"
+
+    monkeypatch.setattr("app.runtime.loader.open_session", lambda manifest, directory, *rest, **more: OnGpu(directory / "model.onnx"))
+    write_colour_model(tmp_path, batching={"max_batch_size": 4})
+    model: Any = load(tmp_path, provider="cuda", gpu_batch_size=64).get("colours")
+    assert model.batcher.instances == 1
+    assert model.batcher._queue._max_batch_size == 64
 
 
 def test_slow_loading_says_so_every_few_seconds(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,49 @@
+"""`python -m bench.gpu`, which shows on a GPU what no test can without: here that it does not say so where there is none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import onnxruntime
+import pytest
+
+from tests.model_repository import write_colour_model, write_word_model
+
+ROOT = Path(__file__).parents[2]
+HAS_GPU = "CUDAExecutionProvider" in onnxruntime.get_available_providers() and shutil.which("nvidia-smi") is not None
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "bench.gpu", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1_200, env=environment)
+
+
+@pytest.mark.skipif(HAS_GPU, reason="there is a GPU here")
+def test_without_a_gpu_nothing_is_said_to_be_shown() -> None:
+    done = bench()
+    assert done.returncode == 2
+    assert "NOTHING was shown" in done.stderr
+    assert done.stdout == ""
+
+
+def test_the_same_path_through_the_processor_agrees_and_is_not_called_a_gpu(tmp_path: Path) -> None:
+    write_colour_model(tmp_path)
+    write_word_model(tmp_path)
+    done = bench("--provider", "cpu", "--models", str(tmp_path), "--batch", "5", "--seconds", "0.01", "--shapes", "12")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("On the processor: this shows that the path is right, and nothing of a GPU.\n")
+    assert done.stdout.count("at most 0 of the tolerance away from the processor's, 5 batches to 5 rows") == 2
+    assert done.stdout.count(": flat\n") == 2
+
+
+@pytest.mark.skipif(not HAS_GPU, reason="NOT SHOWN: there is no GPU here, or ONNX Runtime is not that of axon[gpu]")
+@pytest.mark.timeout(1_200)
+@pytest.mark.parametrize("options", [[], ["--precision", "tf32"], ["--cuda-graphs", "--precision", "fp16", "--only", "skin-lesion"]])
+def test_the_gpu_is_right_for_every_model_that_ships(options: list[str]) -> None:
+    done = bench("--seconds", "0.1", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
