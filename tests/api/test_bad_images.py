@@ -165,7 +165,7 @@ def test_too_many_form_fields_are_refused(client: TestClient) -> None:
     assert_refused(response, 400, "bad_request", says="malformed")
 
 
-@pytest.mark.parametrize("depth", [100, 100_000])
+@pytest.mark.parametrize("depth", [100, 50_000])
 def test_deep_json_is_refused(client: TestClient, depth: int) -> None:
     body = b'{"image": "aGVsbG8=", "threshold": ' + b"[" * depth + b"]" * depth + b"}"
     response = post(client, body, "application/json")

@@ -152,7 +152,7 @@ def test_a_surrogate_pair_is_one_character(client: TestClient) -> None:
         (b'{"text": "good", "explain": "perhaps"}', 422, "invalid_option", "explain"),
         (b'{"text": "good", "explian": true}', 422, "invalid_option", "explian"),
         (b'{"text": ' + b"[" * 100 + b"]" * 100 + b"}", 422, "invalid_option", "text"),
-        (b'{"text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400, "bad_request", None),
+        (b'{"text": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", 400, "bad_request", None),
         (b'{"text": NaN}', 422, "invalid_option", "text"),
     ],
 )
