@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app import tasks
+from app.contract.images import PhotographProcessor
 from app.contract.manifest import ModelManifest, load_manifest
 from app.errors import ModelRejected
 from app.runtime.device import Device, Precision, Provider
@@ -166,7 +167,8 @@ def _session(manifest: ModelManifest, directory: Path, device: Device) -> OrtSes
     if device.is_gpu:
         return open_session(manifest, directory, device)
     spec = manifest.graphs["model"]
-    session = DeviceSession(directory / spec.file, device, memory="cpu", cuda_graphs=True)
+    shrinks = isinstance(manifest.processor, PhotographProcessor)
+    session = DeviceSession(directory / spec.file, device, memory="cpu", cuda_graphs=True, shrinks=shrinks)
     if has_fixed_rows(spec):
         session.capture(spec, batch_buckets(manifest.batching.max_batch_size))
     return session

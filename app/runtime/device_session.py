@@ -24,7 +24,8 @@ from app.runtime.shapes import bucket_of
 
 GRAPH_ID = "gpu_graph_id"  # of ONNX Runtime's run options: which captured graph is meant
 NO_GRAPH = "-1"  # run the nodes one by one, and capture nothing
-SHRINK = ("memory.enable_memory_arena_shrinkage", "gpu:0")
+SHRINK = "memory.enable_memory_arena_shrinkage"  # of the arenas that are named, behind the run
+ARENAS = {"cuda": "gpu:0", "cpu": "cpu:0"}
 SHAPES_KEPT = 64  # that were run lately
 
 Work = tuple[Callable[[], Any], "Future[Any]"]
@@ -174,7 +175,7 @@ class DeviceSession(OrtSession):
         if self._cuda_graphs:
             stopper.options.add_run_config_entry(GRAPH_ID, NO_GRAPH)
         if self._shrinks and self._is_new(tuple(tensor.shape for tensor in tensors.values())):
-            stopper.options.add_run_config_entry(*SHRINK)
+            stopper.options.add_run_config_entry(SHRINK, ARENAS[self._memory])
 
     def _is_new(self, shapes: tuple[tuple[int, ...], ...]) -> bool:
         """Whether no run of late had these shapes."""

@@ -39,10 +39,10 @@ class Spy:
 
     def run_with_iobinding(self, binding: Any, options: Any) -> None:
         self.graph_ids.append(_entry(options, GRAPH_ID))
-        self.shrunk.append(_entry(options, SHRINK[0]) == SHRINK[1])
+        self.shrunk.append(_entry(options, SHRINK) == "cpu:0")
         self.threads.add(threading.current_thread().name)
         time.sleep(self.delay_s)
-        self._session.run_with_iobinding(binding)
+        self._session.run_with_iobinding(binding, options)
 
 
 def _entry(options: Any, key: str) -> str | None:
