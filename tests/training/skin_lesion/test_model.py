@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from efficientnet_lite_pytorch import EfficientNet
 from torch.nn import functional as F
 
 from training.kit.roc import GroupBootstrap
@@ -15,7 +16,7 @@ from training.recipes.skin_lesion.config import Augmentation, Config
 from training.recipes.skin_lesion.data import LABELS
 from training.recipes.skin_lesion.epochs import average
 from training.recipes.skin_lesion.figures import InsaneFigure, age_group, check_sane, decision_curve
-from training.recipes.skin_lesion.model import SkinLesionNet, load_imagenet
+from training.recipes.skin_lesion.model import VARIANTS, SkinLesionNet, folded, load_imagenet
 from training.recipes.skin_lesion.targets import QUESTIONS, Scored, build_target
 from training.recipes.skin_lesion.teachers import teach
 from training.recipes.skin_lesion.train import optimizer_for, set_learning_rate
@@ -42,11 +43,30 @@ def test_folding_the_normalisation_into_frozen_blocks_changes_nothing(pixels: to
     torch.testing.assert_close(folded(pixels), plain(pixels), rtol=1e-4, atol=1e-4)
 
 
+def test_folding_all_normalisation_for_the_export_changes_nothing_and_leaves_the_network_alone(pixels: torch.Tensor) -> None:
+    network = with_imagenet_weights(3)
+    torch.testing.assert_close(folded(network)(pixels), network(pixels), rtol=1e-4, atol=1e-4)
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded(network).modules())
+
+
 def test_frozen_blocks_get_no_gradient_and_the_others_do(pixels: torch.Tensor) -> None:
     network = with_imagenet_weights(3).train()
     network(pixels).sum().backward()
     assert all(parameter.grad is None for block in network.blocks[:3] for parameter in block.parameters())
     assert all(parameter.grad is not None for block in network.blocks[3:] for parameter in block.parameters())
+
+
+@pytest.mark.parametrize(("variant", "side"), [("lite0", 224), ("lite2", 260)])
+def test_a_variant_sees_what_the_published_network_sees(variant: str, side: int) -> None:
+    """At the side that it was published for: the package pads every other side as it would pad that one."""
+    network = SkinLesionNet(len(LABELS), variant=variant)
+    load_imagenet(network)
+    published = EfficientNet.from_name(f"efficientnet-{variant}").eval()
+    published.load_state_dict(torch.load(VARIANTS[variant].weights(), weights_only=True))
+    pixels = torch.randint(0, 256, (1, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(network.eval().features(pixels), published.extract_features((pixels.float() - 127) / 128).mean((2, 3)))
 
 
 def test_fixed_statistics_make_a_training_answer_independent_of_its_batch(pixels: torch.Tensor) -> None:

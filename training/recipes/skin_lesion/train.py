@@ -1,4 +1,4 @@
-"""Fine-tune EfficientNet-Lite0. The loop is here in full; Lightning Fabric places it on a CPU, a GPU or many processes.
+"""Fine-tune EfficientNet-Lite. The loop is here in full; Lightning Fabric places it on a CPU, a GPU or many processes.
 
 A run that was killed goes on from its last finished epoch with the same command, to the same result: every epoch's
 draws come from (seed, epoch). With several processes each one takes its part of the same global batches.
@@ -73,9 +73,9 @@ def main(run: Run[Config]) -> None:
 
 
 def start(config: Config, teachers: nn.ModuleList, fabric: Fabric) -> nn.Module:
-    """The network before its first step: the first teacher's weights, or ImageNet's where there is no teacher."""
+    """The network before its first step: the first teacher's weights, or ImageNet's where there is none of its variant."""
     network = build(config)
-    if len(teachers):
+    if len(teachers) and teachers[0].variant == config.variant:
         network.load_state_dict(teachers[0].state_dict())
     else:
         load_imagenet(network)
