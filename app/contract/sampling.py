@@ -84,7 +84,7 @@ class Sampler:
         self._greedy[row] = options.is_greedy
         self._scale[row] = 1.0 if options.is_greedy else 1 / options.temperature
         self._next_draw[row] = DRAWS
-        self._top_k[row] = options.top_k or vocabulary
+        self._top_k[row] = min(options.top_k, vocabulary) or vocabulary  # it may be any number, of any length
         self._top_p[row] = options.top_p if options.top_p < 1 else np.inf  # no rounding may cost a token its place
         self._min_p[row] = options.min_p
         self._repetition[row] = options.repetition_penalty

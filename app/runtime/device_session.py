@@ -24,9 +24,7 @@ from app.runtime.shapes import bucket_of
 
 GRAPH_ID = "gpu_graph_id"  # of ONNX Runtime's run options: which captured graph is meant
 NO_GRAPH = "-1"  # run the nodes one by one, and capture nothing
-SHRINK = "memory.enable_memory_arena_shrinkage"  # of the arenas that are named, behind the run
 ARENAS = {"cuda": "gpu:0", "cpu": "cpu:0"}
-SHAPES_KEPT = 64  # that were run lately
 
 Work = tuple[Callable[[], Any], "Future[Any]"]
 
@@ -92,8 +90,7 @@ class _Captured:
 class DeviceSession(OrtSession):
     """One ONNX file on a GPU. Safe to call from several threads; the runs are one after the other.
 
-    `cuda_graphs` says whether they are on in the providers' options; `shrinks`, whether a run of a shape that is new gives
-    back what memory it does not need. Raises GraphRejected.
+    `cuda_graphs` says whether they are on in the providers' options. Raises GraphRejected.
     """
 
     def __init__(
@@ -107,11 +104,9 @@ class DeviceSession(OrtSession):
         shrinks: bool = False,
         memory: str = "cuda",
     ) -> None:
-        super().__init__(path, device, providers=providers, graph=graph)
+        super().__init__(path, device, providers=providers, graph=graph, shrinks=shrinks, arena=ARENAS[memory])
         self._memory = memory
         self._cuda_graphs = cuda_graphs
-        self._shrinks = shrinks
-        self._shapes: dict[tuple[tuple[int, ...], ...], None] = {}  # of the latest runs, the oldest first
         self._captured: dict[int, _Captured] = {}
         self._thread = DeviceThread()
 
@@ -174,14 +169,4 @@ class DeviceSession(OrtSession):
     def _configure(self, tensors: Mapping[str, NDArray[Any]], stopper: Stopper) -> None:
         if self._cuda_graphs:
             stopper.options.add_run_config_entry(GRAPH_ID, NO_GRAPH)
-        if self._shrinks and self._is_new(tuple(tensor.shape for tensor in tensors.values())):
-            stopper.options.add_run_config_entry(SHRINK, ARENAS[self._memory])
-
-    def _is_new(self, shapes: tuple[tuple[int, ...], ...]) -> bool:
-        """Whether no run of late had these shapes."""
-        is_new = shapes not in self._shapes
-        self._shapes.pop(shapes, None)
-        self._shapes[shapes] = None
-        if len(self._shapes) > SHAPES_KEPT:
-            del self._shapes[next(iter(self._shapes))]
-        return is_new
+        self._shrink_behind(tensors, stopper)

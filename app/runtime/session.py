@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ Tensors = dict[str, NDArray[Any]]
 Signature = dict[str, tuple[str, tuple[int, ...]]]  # name -> (datatype, shape); -1 stands for an axis of any length
 
 FATAL = 4  # of ONNX Runtime's severities
+SHRINK = "memory.enable_memory_arena_shrinkage"  # of the arenas that are named, behind the run
+SHAPES_KEPT = 64  # that were run lately
 
 _DATATYPES = {
     "tensor(bool)": "BOOL",
@@ -83,7 +86,8 @@ class OrtSession:
 
     `threads` is the width of one run; on a CPU several narrow runs side by side beat one wide one, so the
     default is one, and the server runs as many at once as it has cores. `graph` is taken in the place of the file's bytes.
-    Raises GraphRejected.
+    `shrinks`: a run of a shape that is new gives back what memory the `arena` holds and does not need, which else stays at
+    the most that any batch has needed. Raises GraphRejected.
     """
 
     def __init__(
@@ -94,6 +98,8 @@ class OrtSession:
         threads: int = 1,
         providers: list[tuple[str, ProviderOptions]] | None = None,
         graph: bytes | None = None,
+        shrinks: bool = False,
+        arena: str = "cpu:0",
     ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -108,17 +114,35 @@ class OrtSession:
         self.actual_provider: str = self._session.get_providers()[0]
         self.rtol = device.rtol if self.actual_provider != CPU_PROVIDER else 0.0
         self._output_names = [output.name for output in self._session.get_outputs()]
+        self._shrinks, self._arena = shrinks, arena
+        self._shapes: dict[tuple[tuple[int, ...], ...], None] = {}  # of the latest runs, the oldest first
+        self._shapes_lock = threading.Lock()
 
     def run(self, tensors: Mapping[str, NDArray[Any]], stopper: Stopper | None = None) -> Tensors:
         """One forward pass. Releases the interpreter lock while the graph runs. Raises RunStopped."""
-        options = None if stopper is None else stopper.options
+        stopper = stopper or Stopper()
+        self._shrink_behind(tensors, stopper)
         try:
-            values: Sequence[Any] = self._session.run(self._output_names, dict(tensors), options)
+            values: Sequence[Any] = self._session.run(self._output_names, dict(tensors), stopper.options)
         except Exception:  # ONNX Runtime's word for a run that was stopped is that of any failure
-            if stopper is not None and stopper.stopped:
+            if stopper.stopped:
                 raise RunStopped from None
             raise
         return dict(zip(self._output_names, (np.asarray(value) for value in values), strict=True))
+
+    def _shrink_behind(self, tensors: Mapping[str, NDArray[Any]], stopper: Stopper) -> None:
+        if self._shrinks and self._is_new(tuple(tensor.shape for tensor in tensors.values())):
+            stopper.options.add_run_config_entry(SHRINK, self._arena)
+
+    def _is_new(self, shapes: tuple[tuple[int, ...], ...]) -> bool:
+        """Whether no run of late had these shapes."""
+        with self._shapes_lock:
+            is_new = shapes not in self._shapes
+            self._shapes.pop(shapes, None)
+            self._shapes[shapes] = None
+            if len(self._shapes) > SHAPES_KEPT:
+                del self._shapes[next(iter(self._shapes))]
+            return is_new
 
     def signature(self) -> tuple[Signature, Signature]:
         """(inputs, outputs): what the file really takes and gives, to hold against the manifest."""

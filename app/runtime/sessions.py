@@ -35,15 +35,16 @@ def open_session(manifest: ModelManifest, directory: Path, device: Device, *, wi
     Without strictness a model that cannot run on the GPU runs on the processor, and the log says so. Raises ModelRejected.
     """
     path, device = directory / manifest.graphs["model"].file, device.of(manifest.name)
+    shrinks = _shrinks(manifest)
     if not device.is_gpu:
-        return OrtSession(path, threads=wide_threads)
+        return OrtSession(path, threads=wide_threads, shrinks=shrinks)
     try:
         return _open_on_gpu(manifest, directory, device)
     except _NotOnGpu as problem:
         if device.strict:
             raise ModelRejected(f"{problem}, or unset AXON_STRICT_PROVIDER") from None
         logger.warning("%s/%s runs on the processor: %s", manifest.name, manifest.version, problem)
-    session = OrtSession(path, CPU, threads=wide_threads)
+    session = OrtSession(path, CPU, threads=wide_threads, shrinks=shrinks)
     session.requested_provider = device.requested_provider
     return session
 
@@ -93,7 +94,7 @@ def _device_session(manifest: ModelManifest, directory: Path, device: Device, en
     title, spec = f"{manifest.name}/{manifest.version}", manifest.graphs["model"]
     path = directory / spec.file
     graph = in_half_precision(path) if device.halves_weights else None
-    shrinks = isinstance(manifest.processor, PhotographProcessor)  # sizes change, and each is megabytes
+    shrinks = _shrinks(manifest)
 
     def opened(cuda_graphs: bool) -> DeviceSession:
         providers = provider_list(device, engines, cuda_graphs=cuda_graphs)
@@ -116,6 +117,11 @@ def _device_session(manifest: ModelManifest, directory: Path, device: Device, en
         if graph is not None:
             _check_converted(path, graph)
         raise _NotOnGpu(f"{device.requested_provider} cannot load its graph; install the matching extra and driver") from None
+
+
+def _shrinks(manifest: ModelManifest) -> bool:
+    """Of pictures as large as they come: sizes change, and each takes up to gigabytes."""
+    return isinstance(manifest.processor, PhotographProcessor)
 
 
 def _check_converted(path: Path, graph: bytes) -> None:

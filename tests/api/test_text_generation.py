@@ -44,7 +44,7 @@ def test_a_bare_request_starts_a_new_line(client: TestClient) -> None:
     assert client.post(URL, json={"temperature": 0}).json()["text"] == most_likely_text("", 200)
 
 
-@pytest.mark.parametrize("fields", [{"temperature": 0.5}, {"top_k": 2}, {"top_p": 0.9}])
+@pytest.mark.parametrize("fields", [{"temperature": 0.5}, {"top_k": 2}, {"top_k": 10**40}, {"top_p": 0.9}])
 def test_the_options_reach_the_sampler(client: TestClient, fields: dict[str, Any]) -> None:
     answer = client.post(URL, json={"prompt": "Happy", "seed": 3, "max_tokens": 80} | fields).json()
     assert answer["text"] == drawn_text("Happy", 80, SamplingOptions(seed=3, **fields))

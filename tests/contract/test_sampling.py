@@ -43,6 +43,7 @@ def test_temperature_zero_takes_the_most_likely_and_of_two_the_first() -> None:
     [
         (SamplingOptions(top_k=1), {0}),
         (SamplingOptions(top_k=3), {0, 1, 2}),
+        (SamplingOptions(top_k=10**40, min_p=1.0), {0}),  # more than there are is all, however many
         (SamplingOptions(top_p=0.0), {0}),
         (SamplingOptions(top_p=0.39), {0}),
         (SamplingOptions(top_p=0.41), {0, 1}),

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from app.contract.manifest import Graph, load_manifest
 from app.runtime.device import CPU
-from app.runtime.device_session import GRAPH_ID, NO_GRAPH, SHRINK, DeviceSession
-from app.runtime.session import OrtSession, RunStopped, Stopper
+from app.runtime.device_session import GRAPH_ID, NO_GRAPH, DeviceSession
+from app.runtime.session import SHRINK, OrtSession, RunStopped, Stopper
 from app.runtime.shapes import batch_buckets, bucket_of
 from tests.model_repository import SIDE_PX, write_colour_model, write_word_model
 from tests.slow_models import SLOW_WORDS, write_slow_model
@@ -36,6 +36,10 @@ class Spy:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
+
+    def run(self, names: Any, tensors: Any, options: Any) -> Any:
+        self.shrunk.append(_entry(options, SHRINK) == "cpu:0")
+        return self._session.run(names, tensors, options)
 
     def run_with_iobinding(self, binding: Any, options: Any) -> None:
         self.graph_ids.append(_entry(options, GRAPH_ID))
@@ -184,3 +188,11 @@ def test_memory_is_given_back_after_shapes_that_are_new_and_only_then(graph: Pat
     session, spy = spied(graph)
     session.run(pixels(1))
     assert spy.shrunk == [False]
+
+
+def test_a_session_on_the_processor_gives_memory_back_in_the_same_way(graph: Path) -> None:
+    session = OrtSession(graph, shrinks=True)
+    session._session = spy = Spy(session._session)
+    for rows in (1, 2, 1):
+        session.run(pixels(rows), Stopper())
+    assert spy.shrunk == [True, True, False]
