@@ -156,6 +156,16 @@ def test_a_student_starts_as_its_first_teacher(finished_run: Run[Config], make_r
         torch.testing.assert_close(student.state_dict()[name], tensor)
 
 
+def test_a_student_says_what_its_teachers_are_worth_together(
+    finished_run: Run[Config], make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Twice the same teacher is worth what it is worth alone."""
+    run = make_run(tmp_path, f"teachers=['{finished_run.directory}', '{finished_run.directory}']", "epochs=0")
+    train.main(run)
+    alone = train.measure(load_teachers(run)[0], load(run), "validation", run.config)
+    assert f"the teachers together: validation_loss {alone['validation_loss']:.4f}  melanoma_auroc" in capsys.readouterr().out
+
+
 def test_a_student_that_only_listens_reaches_the_entropy_of_its_teacher(
     finished_run: Run[Config], make_run: MakeRun, tmp_path: Path
 ) -> None:

@@ -35,5 +35,9 @@ def teach(teachers: nn.ModuleList, images: Tensor, targets: Tensor, weight: floa
     """Targets (B, K) moved by `weight` towards the mean of the teachers' probabilities for images (B, 3, S, S)."""
     if not len(teachers):
         return targets
-    answers = torch.stack([teacher(images).float().softmax(1) for teacher in teachers]).mean(0)  # (B, K)
-    return targets.lerp(answers, weight)
+    return targets.lerp(together(teachers, images), weight)
+
+
+def together(teachers: nn.ModuleList, images: Tensor) -> Tensor:
+    """The mean of the teachers' probabilities for images (B, 3, S, S): (B, K)."""
+    return torch.stack([teacher(images).float().softmax(1) for teacher in teachers]).mean(0)

@@ -29,7 +29,7 @@ from training.recipes.skin_lesion.augmentation import augment, mix
 from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS, SkinLesions, load
 from training.recipes.skin_lesion.model import SkinLesionNet, build, load_imagenet
-from training.recipes.skin_lesion.teachers import load_teachers, teach
+from training.recipes.skin_lesion.teachers import load_teachers, teach, together
 
 
 def main(run: Run[Config]) -> None:
@@ -44,6 +44,8 @@ def main(run: Run[Config]) -> None:
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True).to(fabric.device)
     model, optimizer = fabric.setup(network, optimizer_for(network, config))
     first, best, duration_s = resume(run, network, average, optimizer)
+    if fabric.global_rank == 0 and first == 0 and len(teachers):
+        print(f"the teachers together: {describe_teachers(teachers, lesions, config)}", flush=True)
     run_log = RunLog(run.directory, resume_epoch=first, quiet=fabric.global_rank > 0)
     steps = len(lesions.splits["train"]) // config.batch_size
     for epoch in range(first, config.epochs):
@@ -149,6 +151,18 @@ def measure(network: nn.Module, lesions: SkinLesions, split: str, config: Config
     """The figures that the choice of an epoch rests on."""
     rows = lesions.splits[split]
     return score(torch.from_numpy(predict(network, lesions.pixels[config.image_size][rows])), lesions.labels[rows])
+
+
+@torch.no_grad()
+def describe_teachers(teachers: nn.ModuleList, lesions: SkinLesions, config: Config) -> str:
+    """What their mean answer is worth on validation lesions: more than that the student cannot well learn from them."""
+    rows = lesions.splits["validation"]
+    device = next(teachers.parameters()).device
+    batches = (
+        torch.from_numpy(lesions.pixels[config.image_size][part]).to(device) for part in np.array_split(rows, max(len(rows) // 32, 1))
+    )
+    answers = torch.cat([together(teachers, batch).cpu() for batch in batches])
+    return "  ".join(f"{name} {value:.4f}" for name, value in score(answers.log(), lesions.labels[rows]).items())
 
 
 def score(logits: Tensor, labels: NDArray[np.int64]) -> dict[str, float]:
