@@ -23,10 +23,11 @@ help: ## List the targets
 serve: $(SERVE_VENV)/.installed ## Start the server on http://127.0.0.1:8000 (RUNTIME=gpu for CUDA; settings: AXON_*, see README.md)
 	@$(SERVE_VENV)/bin/axon serve
 
-test: ## Run every test: the server's without torch, then the training's
+test: ## Run every test: the server's without torch, and beside them the training's, on what those leave of the machine
 	@$(MAKE) --no-print-directory -j2 .venv-test/.installed .venv-dev/.installed
-	@$(MAKE) --no-print-directory test-server
-	@$(MAKE) --no-print-directory test-training
+	@log=$$(mktemp); $(MAKE) --no-print-directory test-training >"$$log" 2>&1 & training=$$!; \
+	$(MAKE) --no-print-directory test-server; server=$$?; \
+	wait $$training; trained=$$?; cat "$$log"; rm -f "$$log"; exit $$((server || trained))
 
 test-server: .venv-test/.installed
 	@.venv-test/bin/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") and "torch is in .venv-test")'
@@ -35,7 +36,7 @@ test-server: .venv-test/.installed
 
 test-training: .venv-dev/.installed
 	@echo "The training, with torch:"
-	@.venv-dev/bin/python -m pytest tests/training
+	@OMP_NUM_THREADS=1 nice -n 19 .venv-dev/bin/python -m pytest tests/training
 
 lint: .venv-test/.installed ## Check format, style, types, import contracts and Dockerfiles
 	@.venv-test/bin/ruff format --check

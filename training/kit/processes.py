@@ -21,4 +21,7 @@ def launch_fabric(threads: int = 0, precision: Literal["32-true", "bf16-mixed"] 
     distributed = local * nodes > 1
     fabric = Fabric(accelerator="auto", devices=local, num_nodes=nodes, strategy="ddp" if distributed else "auto", precision=precision)
     fabric.launch()
+    if fabric.device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # shapes stay the same for a whole epoch
+        torch.set_float32_matmul_precision("high")  # TF32 where a product is not in bfloat16
     return fabric

@@ -19,8 +19,13 @@ from training.kit.run import Run
 PACKAGES = ("torch", "lightning-fabric", "onnx", "onnxruntime", "numpy", "pillow", "scikit-learn")
 
 
-def describe(run: Run[Any], data: tuple[DataSource, ...], trained_at: float, duration_s: float) -> Provenance:
-    """`trained_at` is when training ended, in seconds since 1970; `duration_s` what it took on the clock."""
+def describe(
+    run: Run[Any], data: tuple[DataSource, ...], trained_at: float, duration_s: float, trained_on: str | None = None
+) -> Provenance:
+    """`trained_at` is when training ended, in seconds since 1970; `duration_s` what it took on the clock.
+
+    `trained_on` is the `hardware()` of the machine that trained, as the checkpoint keeps it; without it, this machine's.
+    """
     return Provenance(
         recipe=run.recipe,
         preset=run.preset,
@@ -29,7 +34,7 @@ def describe(run: Run[Any], data: tuple[DataSource, ...], trained_at: float, dur
         data=data,
         trained_at=datetime.fromtimestamp(int(trained_at), UTC),
         versions={"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
-        hardware=hardware(),
+        hardware=trained_on or hardware(),
         duration_s=round(duration_s, 1),
     )
 

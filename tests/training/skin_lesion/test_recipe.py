@@ -176,7 +176,7 @@ def test_a_student_that_only_listens_reaches_the_entropy_of_its_teacher(
     (teacher,) = load_teachers(run)
     lesions, entropies = load(run), []
     for step, rows in enumerate(train.draw_batches(lesions, run.config, 0, len(lesions.splits["train"]) // run.config.batch_size)):
-        images, _ = train.load_batch(lesions, run.config, 0, step, rows)
+        images, _ = train.load_batch(lesions, run.config, 0, step, rows, torch.device("cpu"))
         with torch.no_grad():
             entropies.append(torch.distributions.Categorical(logits=teacher(images)).entropy().mean().item())
     assert _losses(run) == pytest.approx([np.mean(entropies)], rel=1e-3)

@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from training.kit import checkpoint
 from training.kit.data import DataError
+from training.kit.provenance import hardware
 from training.kit.run import Run
 from training.recipes.cyclegan.config import Config
 from training.recipes.cyclegan.model import Discriminators, Generators
@@ -40,7 +41,8 @@ def save(run: Run[Config], state: State) -> None:
     """Write checkpoint.pt, and the same as plateau.pt at the epoch after which the rate starts to fall."""
     parts = {name: getattr(state, name).state_dict() for name in _PARTS}
     pools = {"pool_a": state.pool_a.state(), "pool_b": state.pool_b.state()}
-    progress = {"epoch": state.epoch, "epochs": run.config.epochs, "duration_s": state.duration_s, "trained_at": time.time()}
+    progress = {"epoch": state.epoch, "epochs": run.config.epochs, "duration_s": state.duration_s}
+    progress |= {"trained_at": time.time(), "trained_on": hardware()}
     whole = {**parts, **pools, **progress}
     if state.epoch == run.config.epochs - run.config.decay_epochs:
         checkpoint.save(run.directory / PLATEAU, whole)
@@ -69,7 +71,7 @@ def resume(run: Run[Config], state: State, device: torch.device) -> None:
 
 
 def load_generators(run: Run[Config]) -> tuple[Generators, dict[str, Any]]:
-    """The averaged generators of the last finished epoch, and the checkpoint's `epoch`, `duration_s` and `trained_at`."""
+    """The averaged generators of the last finished epoch, and the checkpoint's `epoch`, `duration_s`, `trained_at`, `trained_on`."""
     found = checkpoint.load(run.checkpoint)
     if found is None:
         raise DataError(f"{run.checkpoint} is missing: run `axon-train {run.recipe} train` with this preset first")
@@ -78,4 +80,4 @@ def load_generators(run: Run[Config]) -> tuple[Generators, dict[str, Any]]:
     generators = Generators(run.config.net)
     weights = {name.removeprefix("module."): value for name, value in found["average"].items() if name.startswith("module.")}
     generators.load_state_dict(weights)
-    return generators.eval(), {name: found[name] for name in ("epoch", "duration_s", "trained_at")}
+    return generators.eval(), {name: found.get(name) for name in ("epoch", "duration_s", "trained_at", "trained_on")}

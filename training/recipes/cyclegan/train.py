@@ -42,7 +42,7 @@ def main(run: Run[Config]) -> None:
     resume(run, state, fabric.device)
     log = RunLog(run.directory, resume_epoch=state.epoch)
     for epoch in range(state.epoch, config.epochs):
-        began, totals = time.perf_counter(), defaultdict[str, float](float)
+        began, totals = time.perf_counter(), defaultdict[str, Tensor](lambda: torch.zeros((), device=fabric.device))
         draws = torch.Generator().manual_seed(config.seed * 1_000_000 + epoch)
         size = crop_size(config, epoch)
         for step in tqdm(range(config.epoch_steps), f"epoch {epoch}", unit="step", mininterval=10):
@@ -71,9 +71,10 @@ def main(run: Run[Config]) -> None:
             state.generator_optimizer.step()
             state.average.update_parameters(generators)
             for name, loss in (judged | losses).items():
-                totals[name] += loss.item() * (config.identity_every if name.startswith("identity") else 1) / config.epoch_steps
+                totals[name] += loss.detach() * (config.identity_every if name.startswith("identity") else 1) / config.epoch_steps
+        means = {name: total.item() for name, total in totals.items()}  # waits for a GPU to end its work
         state.finish_epoch(time.perf_counter() - began)
-        log.write(epoch, **totals, seconds=time.perf_counter() - began)
+        log.write(epoch, **means, seconds=time.perf_counter() - began)
         save_samples(run, state.average.module, domains, epoch)
         save(run, state)
 

@@ -1,5 +1,6 @@
-"""Training images, changed a batch at a time on tensors. Every draw comes from one generator, so a batch can be made again.
+"""Training images, changed a batch at a time on tensors, where they are: on a CPU or a GPU.
 
+Every draw comes from one generator of the CPU, so a batch can be made again anywhere.
 Shapes: B images, 3 colours, S x S pixels.
 """
 
@@ -38,7 +39,7 @@ def mix(images: Tensor, targets: Tensor, settings: Augmentation, generator: torc
     weight = _beta(settings.mixup_alpha, generator)
     if not mixed or len(images) % 2:
         return images, targets
-    partner = torch.arange(len(images)) ^ 1
+    partner = torch.arange(len(images), device=images.device) ^ 1
     return images.lerp(images[partner], weight), targets.lerp(targets[partner], weight)
 
 
@@ -51,22 +52,23 @@ def _beta(alpha: float, generator: torch.Generator) -> float:
 
 
 def _uniform(size: tuple[int, ...], limit: float, generator: torch.Generator) -> Tensor:
-    return (torch.rand(size, generator=generator) * 2 - 1) * limit
+    return (torch.rand(size, generator=generator) * 2 - 1) * limit  # on the CPU
 
 
 def _move(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
     """Turn, zoom and shift a share of the images, mirrored beyond the border. The others keep their exact pixels."""
     count = len(images)
-    chosen = torch.rand(count, generator=generator) < settings.affine_probability
+    chosen = torch.nonzero(torch.rand(count, generator=generator) < settings.affine_probability).flatten()
     angle = _uniform((count,), math.radians(settings.rotation_degrees), generator)
     scale = torch.exp(_uniform((count,), math.log(1 + settings.zoom), generator))
     shift = _uniform((count, 2, 1), 2 * settings.shift, generator)  # the grid runs from -1 to 1
-    if not chosen.any():
+    if not len(chosen):
         return images
     cos, sin = angle.cos() * scale, angle.sin() * scale
     rotation = torch.stack([cos, -sin, sin, cos], 1).view(count, 2, 2)
-    theta = torch.cat([rotation, shift], 2)[chosen]  # (b, 2, 3)
+    theta = torch.cat([rotation, shift], 2)[chosen].to(images.device)  # (b, 2, 3)
     grid = F.affine_grid(theta, [len(theta), *images.shape[1:]], align_corners=False)
+    chosen = chosen.to(images.device)
     images[chosen] = F.grid_sample(images[chosen], grid, padding_mode="reflection", align_corners=False)
     return images
 
@@ -77,7 +79,8 @@ def _recolour(images: Tensor, settings: Augmentation, generator: torch.Generator
     gain = 1 + _uniform(size, settings.brightness, generator) + _uniform((len(images), 3, 1, 1), settings.tint, generator)
     contrast = 1 + _uniform(size, settings.contrast, generator)
     saturation = 1 + _uniform(size, settings.saturation, generator)
+    gain, contrast, saturation, weights = (part.to(images.device) for part in (gain, contrast, saturation, GREY))
     mean = images.mean((1, 2, 3), keepdim=True)
     images = (images - mean) * contrast + mean
-    grey = (images * GREY).sum(1, keepdim=True)  # (B, 1, S, S)
+    grey = (images * weights).sum(1, keepdim=True)  # (B, 1, S, S)
     return ((images - grey) * saturation + grey).mul_(gain).clamp_(0, 255)

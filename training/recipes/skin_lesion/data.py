@@ -29,7 +29,6 @@ TITLES = {
     "vasc": "vascular lesion",
 }
 LABELS = tuple(TITLES)
-SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}
 SALT = "skin-lesion-9"  # of 1 to 12 the one whose splits have the most even shares of each diagnosis; chosen before any training
 
 
@@ -77,9 +76,14 @@ def load(run: Run[Config]) -> SkinLesions:
         records=records,
         pixels={size: np.load(folder / f"pixels-{size}.npy", mmap_mode="r") for size in image_sizes(run.config)},
         labels=np.array([LABELS.index(record.diagnosis) for record in records]),
-        splits=hash_split([record.lesion_id for record in records], SHARES, SALT),
+        splits=hash_split([record.lesion_id for record in records], shares(run.config), SALT),
         source=described["source"],
     )
+
+
+def shares(config: Config) -> dict[str, float]:
+    held_out = {"validation": config.validation_share, "test": config.test_share}
+    return {"train": 1 - sum(held_out.values()), **held_out}
 
 
 def processor(size: int) -> ImageProcessor:

@@ -43,6 +43,7 @@ def choose_weights(run: Run[Config], lesions: SkinLesions) -> dict[str, Any]:
         "averaged_epochs": sorted(state["epoch"] for state in epochs[:chosen_size]),
         "measured": measured,
         "duration_s": max(state["duration_s"] for state in epochs),
+        "trained_on": epochs[0].get("trained_on"),
     }
     checkpoint.save(chosen_path(run), chosen)
     return chosen

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from training.kit import checkpoint
 from training.kit.config import config_dict
 from training.kit.processes import launch_fabric
+from training.kit.provenance import hardware
 from training.kit.roc import auroc, macro_auroc, recalls
 from training.kit.run import Run
 from training.kit.run_log import RunLog
@@ -56,7 +57,7 @@ def main(run: Run[Config]) -> None:
         for step, rows in enumerate(tqdm(batches, desc=f"epoch {epoch}", unit="batch", disable=fabric.global_rank > 0, mininterval=5)):
             set_learning_rate(optimizer, config, (epoch * steps + step) / (config.epochs * steps))
             mine = slice(fabric.global_rank * len(rows) // fabric.world_size, (fabric.global_rank + 1) * len(rows) // fabric.world_size)
-            images, targets = (part[mine].to(fabric.device) for part in load_batch(lesions, config, epoch, step, rows))
+            images, targets = (part[mine] for part in load_batch(lesions, config, epoch, step, rows, fabric.device))
             with fabric.autocast():
                 targets = teach(teachers, images, targets, config.teaching_weight)
             loss = F.cross_entropy(model(images), targets)  # (B, K) twice
@@ -64,11 +65,11 @@ def main(run: Run[Config]) -> None:
             fabric.backward(loss)
             optimizer.step()
             average.update_parameters(network)
-            losses.append(fabric.all_reduce(loss.detach(), reduce_op="mean").item())
+            losses.append(fabric.all_reduce(loss.detach(), reduce_op="mean"))
         if fabric.global_rank == 0:
             measured = measure(average.module, lesions, "validation", config)
             duration_s += time.perf_counter() - began
-            run_log.write(epoch, train_loss=float(np.mean(losses)), **measured, seconds=time.perf_counter() - began)
+            run_log.write(epoch, train_loss=torch.stack(losses).mean().item(), **measured, seconds=time.perf_counter() - began)
             best = keep_best(run, average.module, best, epoch, measured, duration_s)
             save(run, network, average, optimizer, epoch + 1, best, duration_s)
         fabric.barrier()
@@ -126,12 +127,15 @@ def training_size(config: Config, epoch: int) -> int:
     return config.warmup_image_size if epoch < config.small_epochs else config.image_size
 
 
-def load_batch(lesions: SkinLesions, config: Config, epoch: int, step: int, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+def load_batch(
+    lesions: SkinLesions, config: Config, epoch: int, step: int, rows: NDArray[np.int64], device: torch.device
+) -> tuple[Tensor, Tensor]:
     """The whole global batch, augmented: images (B, 3, S, S) and soft targets (B, K). The same in every process."""
     generator = torch.Generator().manual_seed((config.seed * 1_000 + epoch) * 1_000_000 + step)
-    pixels = torch.from_numpy(lesions.pixels[training_size(config, epoch)][rows])
+    pixels = torch.from_numpy(lesions.pixels[training_size(config, epoch)][rows]).to(device)
     smoothing = config.label_smoothing
-    targets = F.one_hot(torch.from_numpy(lesions.labels[rows]), len(LABELS)) * (1 - smoothing) + smoothing / len(LABELS)
+    labels = torch.from_numpy(lesions.labels[rows]).to(device)
+    targets = F.one_hot(labels, len(LABELS)) * (1 - smoothing) + smoothing / len(LABELS)
     images = augment(pixels, config.augmentation, generator)
     images, targets = mix(images, targets, config.augmentation, generator)
     return images.contiguous(memory_format=torch.channels_last), targets
@@ -181,7 +185,7 @@ def score(logits: Tensor, labels: NDArray[np.int64]) -> dict[str, float]:
 def keep_best(run: Run[Config], network: nn.Module, best: float, epoch: int, measured: dict[str, float], duration_s: float) -> float:
     """Write the averaged weights of every epoch, and mark the best by its score on validation lesions."""
     state = {"model": network.state_dict(), "epoch": epoch, "measured": measured, "duration_s": duration_s}
-    state["config"] = config_dict(run.config)
+    state |= {"config": config_dict(run.config), "trained_on": hardware()}
     checkpoint.save(run.directory / "epochs" / f"{epoch:03d}.pt", state)
     if measured["score"] > best:
         checkpoint.save(run.directory / "best.pt", state)

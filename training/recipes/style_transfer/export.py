@@ -177,7 +177,9 @@ def describe(
         golden=recorded,
         metrics=metrics,
         measurements={key: evaluation[key] for key in ("data", "photographs", "paintings", "equal_steps", "cost")},
-        provenance=provenance.describe(run, data_sources(run, evaluation, paintings), progress["trained_at"], progress["duration_s"]),
+        provenance=provenance.describe(
+            run, data_sources(run, evaluation, paintings), progress["trained_at"], progress["duration_s"], progress.get("trained_on")
+        ),
         license=card.LICENSE if real else card.SYNTHETIC_LICENSE,
         intended_use=card.INTENDED_USE if real else "Tests.",
         limitations=card.LIMITATIONS if real else ("Synthetic data: the answers mean nothing.",),

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from training.kit.processes import launch_fabric
+from training.kit.provenance import hardware
 from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.recipes.style_transfer.batches import draw_conditions, draw_images
@@ -61,15 +62,16 @@ def main(run: Run[Config]) -> None:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             average.update_parameters(network)
-            losses.append(fabric.all_reduce(torch.stack([kept.mean(), style.mean(), anchors.mean()]).detach(), reduce_op="mean").tolist())
+            losses.append(fabric.all_reduce(torch.stack([kept.mean(), style.mean(), anchors.mean()]).detach(), reduce_op="mean"))
         if fabric.is_global_zero:
             with fabric.autocast():
                 measured = measure(average.module, photographs, loss, config)
             seconds = time.perf_counter() - began
             duration_s += seconds
-            content_loss, style_loss, anchor_loss = np.mean(losses, axis=0)
+            content_loss, style_loss, anchor_loss = torch.stack(losses).mean(0).tolist()
             log.write(epoch, content=content_loss, style=style_loss, anchors=anchor_loss, **measured, seconds=seconds)
-            save(run, network, average, optimizer, epoch=epoch + 1, duration_s=duration_s, trained_at=time.time())
+            progress = {"epoch": epoch + 1, "duration_s": duration_s, "trained_at": time.time(), "trained_on": hardware()}
+            save(run, network, average, optimizer, **progress)
             write_sheet(run.directory / "sheets" / f"{epoch:03d}.png", average.module, photographs)
         fabric.barrier()
 
