@@ -16,7 +16,8 @@ from app.contract.classification import Target, softmax
 from app.contract.manifest import Batching, DataSource, Golden, Graph, Label, Metric, ModelManifest, TensorSpec
 from training.kit import golden, provenance
 from training.kit.data import DataError
-from training.kit.export import export, open_session
+from training.kit.export import export, open_session, proved
+from training.kit.half import store_half
 from training.kit.roc import GroupBootstrap
 from training.kit.run import Run
 from training.kit.run_log import RunLog
@@ -43,15 +44,12 @@ def main(run: Run[Config]) -> None:
     network, chosen = load_chosen(run)
     folder = run.models / run.recipe / VERSION
     size = run.config.image_size
-    graph = export(
-        run.recipe,
-        network,
-        folder / "model.onnx",
-        inputs=[TensorSpec(name="pixel_values", datatype="UINT8", shape=(-1, 3, size, size))],
-        outputs=[TensorSpec(name="logits", datatype="FP32", shape=(-1, len(LABELS)))],
-        cases=parity_cases(size),
-        atol=ATOL,
-    )
+    inputs = [TensorSpec(name="pixel_values", datatype="UINT8", shape=(-1, 3, size, size))]
+    outputs = [TensorSpec(name="logits", datatype="FP32", shape=(-1, len(LABELS)))]
+    path, cases = folder / "model.onnx", parity_cases(size)
+    export(run.recipe, network, path, inputs, outputs, cases, ATOL)
+    store_half(path)
+    graph = proved(run.recipe, network, path, inputs, outputs, cases, ATOL)
     request = golden_request()
     recorded = golden.record(
         folder / graph.file, request, {"pixel_values": processor(size).preprocess(request)[None]}, GOLDEN_ATOL, suffix=".png"

@@ -84,6 +84,16 @@ class ConvNorm(nn.Module):
         x = self.norm(self._convolve(self._pad(x)))
         return F.relu6(x, inplace=True) if self.active else x
 
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Put the normalisation, as it answers after training, into the convolution's weights."""
+        if self.folded:
+            return
+        scale = self.norm.weight / torch.sqrt(self.norm.running_var + self.norm.eps)
+        self.conv.weight.mul_(scale[:, None, None, None])
+        self.conv.bias = nn.Parameter(self.norm.bias - self.norm.running_mean * scale)
+        self.norm, self.folded = nn.Identity(), True
+
     def _convolve(self, x: Tensor) -> Tensor:
         if self.fast_gradient and self.training and not self.folded:
             return depthwise_conv(x, self.conv.weight, self.conv.stride[0], self._padding())
@@ -166,6 +176,13 @@ class SkinLesionNet(nn.Module):
             for module in self.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
+        return self
+
+    def fold(self) -> Self:
+        """Normalisation becomes part of the weights, in place: what is served, and what is never trained again."""
+        for module in self.modules():
+            if isinstance(module, ConvNorm):
+                module.fold()
         return self
 
     def use_fast_gradients(self) -> None:

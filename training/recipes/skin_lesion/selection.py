@@ -15,6 +15,7 @@ import torch
 
 from training.kit import checkpoint
 from training.kit.data import DataError
+from training.kit.half import rounded
 from training.kit.run import Run
 from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS, SkinLesions
@@ -26,7 +27,10 @@ NOISE = 0.005  # of the score on some 1,300 validation images, about half a stan
 
 
 def choose_weights(run: Run[Config], lesions: SkinLesions) -> dict[str, Any]:
-    """Try the averages, and write what was chosen to `chosen.pt`: model, epochs, figures on validation."""
+    """Try the averages, and write what was chosen to `chosen.pt`: model, epochs, figures on validation.
+
+    The model is as it will be served: normalisation folded, weights that float16 holds.
+    """
     epochs = ranked_epochs(run.directory, run.recipe)
     network, best, chosen_size = build(run.config), -math.inf, 1
     for size in run.config.soup_sizes:
@@ -36,12 +40,13 @@ def choose_weights(run: Run[Config], lesions: SkinLesions) -> dict[str, Any]:
         if together["score"] > best:
             best, chosen_size = together["score"], size
     network.load_state_dict(average_best(epochs, chosen_size))
-    shift, measured = shift_prior(network, lesions, run.config)
+    shift = shift_prior(network.fold(), lesions, run.config)
+    rounded(network)
     chosen = {
         "model": network.state_dict(),
         "prior_shift": shift,
         "averaged_epochs": sorted(state["epoch"] for state in epochs[:chosen_size]),
-        "measured": measured,
+        "measured": measure(network, lesions, "validation", run.config),
         "duration_s": max(state["duration_s"] for state in epochs),
         "trained_on": epochs[0].get("trained_on"),
     }
@@ -50,8 +55,8 @@ def choose_weights(run: Run[Config], lesions: SkinLesions) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def shift_prior(network: SkinLesionNet, lesions: SkinLesions, config: Config) -> tuple[float, dict[str, float]]:
-    """Move the answers towards rare classes as far as validation clearly gains by it: (strength, figures).
+def shift_prior(network: SkinLesionNet, lesions: SkinLesions, config: Config) -> float:
+    """Move the answers towards rare classes as far as validation clearly gains by it, and tell how far that is.
 
     Logit adjustment (Menon et al. 2021, arXiv:2007.07314): strength times the log of each class's share of the training
     images is taken from its bias. Recall of rare classes rises, calibration suffers, so the least strength within NOISE
@@ -65,7 +70,7 @@ def shift_prior(network: SkinLesionNet, lesions: SkinLesions, config: Config) ->
     good_enough = max(measured["score"] for measured in figures.values()) - NOISE
     best = min(strength for strength, measured in figures.items() if measured["score"] >= good_enough)
     network.classifier.bias -= best * log_prior
-    return best, figures[best]
+    return best
 
 
 def chosen_path(run: Run[Config]) -> Path:
@@ -77,6 +82,6 @@ def load_chosen(run: Run[Config]) -> tuple[SkinLesionNet, dict[str, Any]]:
     chosen = checkpoint.load(chosen_path(run))
     if chosen is None:
         raise DataError(f"{run.directory} holds no chosen weights; run `axon-train {run.recipe} evaluate` first")
-    network = build(run.config)
+    network = build(run.config).fold()
     network.load_state_dict(chosen["model"])
     return network.eval(), chosen
