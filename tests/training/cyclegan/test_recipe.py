@@ -27,7 +27,7 @@ from training.recipes.cyclegan import export, graph, train
 from training.recipes.cyclegan.archive import find_heaps
 from training.recipes.cyclegan.config import Config
 from training.recipes.cyclegan.data import load, stored_processor
-from training.recipes.cyclegan.state import load_generators
+from training.recipes.cyclegan.state import PLATEAU, load_generators
 
 ROOT = Path(__file__).parents[3]
 
@@ -161,6 +161,16 @@ def test_a_run_that_is_made_longer_goes_on_from_its_plateau(finished_run: Run[Co
     assert made_longer["epoch"] == whole["epoch"] == 4
     for name, tensor in whole["generators"].items():
         torch.testing.assert_close(made_longer["generators"][name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_that_is_cut_short_keeps_the_end_of_its_plateau(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path, "epochs=2", "decay_epochs=1")
+    run.directory.mkdir(parents=True)
+    planned_longer = torch.load(finished_run.directory / PLATEAU, weights_only=True) | {"epochs": 9}
+    torch.save(planned_longer, run.checkpoint)
+    train.main(run)
+    kept, end = (torch.load(path, weights_only=True)["epoch"] for path in (run.directory / PLATEAU, run.checkpoint))
+    assert (kept, end) == (1, 2)
 
 
 def test_export_refuses_weights_that_were_not_evaluated(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:

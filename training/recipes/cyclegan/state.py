@@ -44,7 +44,7 @@ def save(run: Run[Config], state: State) -> None:
     progress = {"epoch": state.epoch, "epochs": run.config.epochs, "duration_s": state.duration_s}
     progress |= {"trained_at": time.time(), "trained_on": hardware()}
     whole = {**parts, **pools, **progress}
-    if state.epoch == run.config.epochs - run.config.decay_epochs:
+    if _ends_plateau(run.config, state.epoch):
         checkpoint.save(run.directory / PLATEAU, whole)
     checkpoint.save(run.checkpoint, whole)
 
@@ -68,6 +68,12 @@ def resume(run: Run[Config], state: State, device: torch.device) -> None:
     for name in ("pool_a", "pool_b"):
         getattr(state, name).restore(found[name], device)
     state.epoch, state.duration_s = found["epoch"], found["duration_s"]
+    if _ends_plateau(run.config, state.epoch):  # of a run that is planned anew as it stops
+        checkpoint.save(run.directory / PLATEAU, found)
+
+
+def _ends_plateau(config: Config, epoch: int) -> bool:
+    return epoch == config.epochs - config.decay_epochs
 
 
 def load_generators(run: Run[Config]) -> tuple[Generators, dict[str, Any]]:
