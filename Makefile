@@ -25,6 +25,7 @@ serve: $(SERVE_VENV)/.installed ## Start the server on http://127.0.0.1:8000 (RU
 
 test: ## Run every test: the server's without torch, and beside them the training's, on what those leave of the machine
 	@$(MAKE) --no-print-directory -j2 .venv-test/.installed .venv-dev/.installed
+	@echo "The training's tests run beside the server's; what they say comes at the end."
 	@log=$$(mktemp); $(MAKE) --no-print-directory test-training >"$$log" 2>&1 & training=$$!; \
 	$(MAKE) --no-print-directory test-server; server=$$?; \
 	wait $$training; trained=$$?; cat "$$log"; rm -f "$$log"; exit $$((server || trained))

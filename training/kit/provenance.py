@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from app.contract.manifest import DataSource, Provenance
 from training.kit.config import config_dict
 from training.kit.run import Run
+from training.kit.run_log import RunLog, hardware
 
 PACKAGES = ("torch", "lightning-fabric", "onnx", "onnxruntime", "numpy", "pillow", "scikit-learn")
 
 
-def describe(
-    run: Run[Any], data: tuple[DataSource, ...], trained_at: float, duration_s: float, trained_on: str | None = None
-) -> Provenance:
-    """`trained_at` is when training ended, in seconds since 1970; `duration_s` what it took on the clock.
-
-    `trained_on` is the `hardware()` of the machine that trained, as the checkpoint keeps it; without it, this machine's.
-    """
+def describe(run: Run[Any], data: tuple[DataSource, ...], trained_at: float, duration_s: float) -> Provenance:
+    """`trained_at` is when training ended, in seconds since 1970; `duration_s` what it took on the clock."""
     return Provenance(
         recipe=run.recipe,
         preset=run.preset,
@@ -34,7 +27,7 @@ def describe(
         data=data,
         trained_at=datetime.fromtimestamp(int(trained_at), UTC),
         versions={"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
-        hardware=trained_on or hardware(),
+        hardware=trained_on(run.directory),
         duration_s=round(duration_s, 1),
     )
 
@@ -55,16 +48,8 @@ def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
-def hardware() -> str:
-    """`AMD EPYC, 1 thread of 2 cores`, or the GPU's name where there is one."""
-    if torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
-    threads = torch.get_num_threads()
-    return f"{_processor()}, {threads} thread{'s' if threads > 1 else ''} of {os.cpu_count()} cores"
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+def trained_on(directory: Path) -> str:
+    """The hardware of the last epoch in the run's logs; this machine's where they do not say."""
+    logs = [RunLog(path.parent, quiet=True).rows() for path in directory.rglob("log.jsonl")]
+    latest = max((row for rows in logs for row in rows), key=lambda row: row["time"], default={})
+    return str(latest.get("hardware") or hardware())

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import time
 from pathlib import Path
 from typing import Any
+
+import torch
 
 
 class RunLog:
@@ -28,7 +32,7 @@ class RunLog:
         """Record one finished epoch. Only the main process of a distributed run writes (`quiet` elsewhere)."""
         if self.quiet:
             return
-        row = {"epoch": epoch, "time": round(time.time(), 1), **values}
+        row = {"epoch": epoch, "time": round(time.time(), 1), "hardware": hardware(), **values}
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(f"epoch {epoch}: " + "  ".join(f"{key} {value:.4f}" for key, value in values.items()), flush=True)
@@ -50,3 +54,18 @@ class RunLog:
         axes.legend()
         figure.savefig(path, dpi=120)
         pyplot.close(figure)
+
+
+def hardware() -> str:
+    """`AMD EPYC, 1 thread of 2 cores`, or the GPU's name where there is one."""
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {threads} thread{'s' if threads > 1 else ''} of {os.cpu_count()} cores"
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

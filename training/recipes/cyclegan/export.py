@@ -60,7 +60,7 @@ def write_manifest(run: Run[Config], folder: Path, described: Graph, evaluation:
         golden=golden.record(folder / described.file, request, inputs, GOLDEN_ATOL, suffix=".png"),
         metrics=tuple(Metric(**metric) for metric in evaluation["metrics"]),
         measurements={name: evaluation[name] for name in ("pictures", "epoch")},
-        provenance=provenance.describe(run, sources(domains), progress["trained_at"], progress["duration_s"], progress["trained_on"]),
+        provenance=provenance.describe(run, sources(domains), progress["trained_at"], progress["duration_s"]),
         license=about.license,
         intended_use=about.intended_use,
         limitations=about.limitations,

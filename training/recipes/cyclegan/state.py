@@ -11,7 +11,6 @@ from torch.optim.swa_utils import AveragedModel
 
 from training.kit import checkpoint
 from training.kit.data import DataError
-from training.kit.provenance import hardware
 from training.kit.run import Run
 from training.recipes.cyclegan.config import Config
 from training.recipes.cyclegan.model import Discriminators, Generators
@@ -41,8 +40,7 @@ def save(run: Run[Config], state: State) -> None:
     """Write checkpoint.pt, and the same as plateau.pt at the epoch after which the rate starts to fall."""
     parts = {name: getattr(state, name).state_dict() for name in _PARTS}
     pools = {"pool_a": state.pool_a.state(), "pool_b": state.pool_b.state()}
-    progress = {"epoch": state.epoch, "epochs": run.config.epochs, "duration_s": state.duration_s}
-    progress |= {"trained_at": time.time(), "trained_on": hardware()}
+    progress = {"epoch": state.epoch, "epochs": run.config.epochs, "duration_s": state.duration_s, "trained_at": time.time()}
     whole = {**parts, **pools, **progress}
     if _ends_plateau(run.config, state.epoch):
         checkpoint.save(run.directory / PLATEAU, whole)
@@ -77,7 +75,7 @@ def _ends_plateau(config: Config, epoch: int) -> bool:
 
 
 def load_generators(run: Run[Config]) -> tuple[Generators, dict[str, Any]]:
-    """The averaged generators of the last finished epoch, and the checkpoint's `epoch`, `duration_s`, `trained_at`, `trained_on`."""
+    """The averaged generators of the last finished epoch, and the checkpoint's `epoch`, `duration_s` and `trained_at`."""
     found = checkpoint.load(run.checkpoint)
     if found is None:
         raise DataError(f"{run.checkpoint} is missing: run `axon-train {run.recipe} train` with this preset first")
@@ -86,4 +84,4 @@ def load_generators(run: Run[Config]) -> tuple[Generators, dict[str, Any]]:
     generators = Generators(run.config.net)
     weights = {name.removeprefix("module."): value for name, value in found["average"].items() if name.startswith("module.")}
     generators.load_state_dict(weights)
-    return generators.eval(), {name: found.get(name) for name in ("epoch", "duration_s", "trained_at", "trained_on")}
+    return generators.eval(), {name: found[name] for name in ("epoch", "duration_s", "trained_at")}

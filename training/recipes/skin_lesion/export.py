@@ -129,9 +129,7 @@ def describe(
         golden=recorded,
         metrics=metrics,
         measurements={key: evaluation[key] for key in MEASUREMENTS},
-        provenance=provenance.describe(
-            run, (data,), trained_at=trained_at, duration_s=chosen["duration_s"], trained_on=chosen.get("trained_on")
-        ),
+        provenance=provenance.describe(run, (data,), trained_at=trained_at, duration_s=chosen["duration_s"]),
         license=card.LICENSE if real else card.SYNTHETIC_LICENSE,
         intended_use=card.INTENDED_USE if real else "Tests.",
         limitations=card.LIMITATIONS if real else ("Synthetic data: the answers mean nothing.",),

@@ -48,7 +48,6 @@ def choose_weights(run: Run[Config], lesions: SkinLesions) -> dict[str, Any]:
         "averaged_epochs": sorted(state["epoch"] for state in epochs[:chosen_size]),
         "measured": measure(network, lesions, "validation", run.config),
         "duration_s": max(state["duration_s"] for state in epochs),
-        "trained_on": epochs[0].get("trained_on"),
     }
     checkpoint.save(chosen_path(run), chosen)
     return chosen

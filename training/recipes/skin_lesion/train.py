@@ -22,7 +22,6 @@ from tqdm import tqdm
 from training.kit import checkpoint
 from training.kit.config import config_dict
 from training.kit.processes import launch_fabric
-from training.kit.provenance import hardware
 from training.kit.roc import auroc, macro_auroc, recalls
 from training.kit.run import Run
 from training.kit.run_log import RunLog
@@ -185,7 +184,7 @@ def score(logits: Tensor, labels: NDArray[np.int64]) -> dict[str, float]:
 def keep_best(run: Run[Config], network: nn.Module, best: float, epoch: int, measured: dict[str, float], duration_s: float) -> float:
     """Write the averaged weights of every epoch, and mark the best by its score on validation lesions."""
     state = {"model": network.state_dict(), "epoch": epoch, "measured": measured, "duration_s": duration_s}
-    state |= {"config": config_dict(run.config), "trained_on": hardware()}
+    state["config"] = config_dict(run.config)
     checkpoint.save(run.directory / "epochs" / f"{epoch:03d}.pt", state)
     if measured["score"] > best:
         checkpoint.save(run.directory / "best.pt", state)

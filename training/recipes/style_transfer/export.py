@@ -177,9 +177,7 @@ def describe(
         golden=recorded,
         metrics=metrics,
         measurements={key: evaluation[key] for key in ("data", "photographs", "paintings", "equal_steps", "cost")},
-        provenance=provenance.describe(
-            run, data_sources(run, evaluation, paintings), progress["trained_at"], progress["duration_s"], progress.get("trained_on")
-        ),
+        provenance=provenance.describe(run, data_sources(run, evaluation, paintings), progress["trained_at"], progress["duration_s"]),
         license=card.LICENSE if real else card.SYNTHETIC_LICENSE,
         intended_use=card.INTENDED_USE if real else "Tests.",
         limitations=card.LIMITATIONS if real else ("Synthetic data: the answers mean nothing.",),

@@ -15,7 +15,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from training.kit.processes import launch_fabric
-from training.kit.provenance import hardware
 from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.recipes.style_transfer.batches import draw_conditions, draw_images
@@ -70,8 +69,7 @@ def main(run: Run[Config]) -> None:
             duration_s += seconds
             content_loss, style_loss, anchor_loss = torch.stack(losses).mean(0).tolist()
             log.write(epoch, content=content_loss, style=style_loss, anchors=anchor_loss, **measured, seconds=seconds)
-            progress = {"epoch": epoch + 1, "duration_s": duration_s, "trained_at": time.time(), "trained_on": hardware()}
-            save(run, network, average, optimizer, **progress)
+            save(run, network, average, optimizer, epoch=epoch + 1, duration_s=duration_s, trained_at=time.time())
             write_sheet(run.directory / "sheets" / f"{epoch:03d}.png", average.module, photographs)
         fabric.barrier()
 
