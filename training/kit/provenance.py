@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,13 @@ from training.kit.run_log import RunLog, hardware
 PACKAGES = ("torch", "lightning-fabric", "onnx", "onnxruntime", "numpy", "pillow", "scikit-learn")
 
 
-def describe(run: Run[Any], data: tuple[DataSource, ...], trained_at: float, duration_s: float) -> Provenance:
-    """`trained_at` is when training ended, in seconds since 1970; `duration_s` what it took on the clock."""
+def describe(
+    run: Run[Any], data: tuple[DataSource, ...], trained_at: float, duration_s: float, directories: Sequence[Path] = ()
+) -> Provenance:
+    """`trained_at` is when training ended, in seconds since 1970; `duration_s` what it took on the clock.
+
+    `directories` are those of the runs that trained the weights, where that is not this one.
+    """
     return Provenance(
         recipe=run.recipe,
         preset=run.preset,
@@ -27,7 +33,7 @@ def describe(run: Run[Any], data: tuple[DataSource, ...], trained_at: float, dur
         data=data,
         trained_at=datetime.fromtimestamp(int(trained_at), UTC),
         versions={"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
-        hardware=trained_on(run.directory),
+        hardware="; ".join(dict.fromkeys(trained_on(directory) for directory in directories or (run.directory,))),
         duration_s=round(duration_s, 1),
     )
 

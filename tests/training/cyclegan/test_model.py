@@ -131,8 +131,14 @@ def test_the_rate_stays_and_then_falls_in_a_straight_line() -> None:
 
 def test_an_identity_loss_that_is_computed_every_fourth_step_counts_four_times() -> None:
     losses = {"adversarial_ab": torch.tensor(1.0), "cycle_a": torch.tensor(1.0), "identity_a": torch.tensor(1.0)}
-    config = Config(lambda_cycle=10, lambda_identity=0.5, identity_every=4)
-    assert train.weigh(losses, config).item() == 1 + 10 + 10 * 0.5 * 4
+    config = Config(lambda_identity=0.5, identity_every=4)
+    assert train.weigh(losses, config, cycle=10).item() == 1 + 10 + 10 * 0.5 * 4
+
+
+@pytest.mark.parametrize(("last", "expected"), [(None, [10, 10, 10]), (2.0, [10, 6, 2])])
+def test_the_cycle_s_weight_goes_in_a_straight_line_over_the_run(last: float | None, expected: list[float]) -> None:
+    config = Config(epochs=3, lambda_cycle=10, lambda_cycle_last=last)
+    assert [train.cycle_weight(config, epoch) for epoch in range(3)] == pytest.approx(expected)
 
 
 def test_crops_grow_after_the_small_epochs() -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 from torch.nn import functional as F
 
+from training.kit.config import ConfigError
 from training.kit.roc import GroupBootstrap
 from training.recipes.skin_lesion import depthwise
 from training.recipes.skin_lesion.archive import Record
 from training.recipes.skin_lesion.augmentation import augment, dihedral, mix
 from training.recipes.skin_lesion.config import Augmentation, Config
 from training.recipes.skin_lesion.data import LABELS
+from training.recipes.skin_lesion.ensemble import Ensemble
 from training.recipes.skin_lesion.epochs import average
 from training.recipes.skin_lesion.figures import InsaneFigure, age_group, check_sane, decision_curve
 from training.recipes.skin_lesion.model import VARIANTS, SkinLesionNet, load_imagenet
+from training.recipes.skin_lesion.selection import refuse_seen_lesions
 from training.recipes.skin_lesion.targets import QUESTIONS, Scored, build_target
 from training.recipes.skin_lesion.teachers import teach
 from training.recipes.skin_lesion.train import optimizer_for, set_learning_rate
@@ -131,6 +136,30 @@ def test_a_soup_is_the_mean_of_its_parts() -> None:
     soup = average([{"w": torch.tensor([1.0]), "n": torch.tensor(3)}, {"w": torch.tensor([3.0]), "n": torch.tensor(5)}])
     assert soup["w"].item() == 2
     assert soup["n"].item() == 3
+
+
+def test_an_ensemble_answers_the_mean_of_its_members_probabilities(pixels: torch.Tensor) -> None:
+    members = [with_imagenet_weights(0), SkinLesionNet(len(LABELS), variant="lite2").eval()]
+    ensemble = Ensemble(members).eval()
+    mean = sum(member(pixels).softmax(1) for member in members) / 2
+    torch.testing.assert_close(ensemble(pixels).exp(), mean)
+    ensemble.move_logits(torch.arange(len(LABELS)).float())
+    torch.testing.assert_close(ensemble(pixels), mean.log() + torch.arange(len(LABELS)))
+
+
+def test_a_temperature_goes_into_the_classifier(pixels: torch.Tensor) -> None:
+    network = with_imagenet_weights(0)
+    network.classifier.bias.data += 1
+    before = network(pixels)
+    network.divide_logits(2.0)
+    torch.testing.assert_close(network(pixels), before / 2)
+
+
+def test_a_member_that_was_trained_on_lesions_which_the_ensemble_holds_out_is_refused() -> None:
+    ensemble = Config(validation_share=0.1, test_share=0.1)
+    refuse_seen_lesions(Config(validation_share=0.15, test_share=0.15), ensemble, Path("careful"))
+    with pytest.raises(ConfigError, match="eager held out 10% of the lesions and this ensemble needs 20%"):
+        refuse_seen_lesions(Config(validation_share=0.05, test_share=0.05), ensemble, Path("eager"))
 
 
 def test_teachers_move_a_target_by_their_weight_and_none_leaves_it() -> None:

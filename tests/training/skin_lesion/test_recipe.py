@@ -19,10 +19,11 @@ import torch
 from app.contract.classification import softmax
 from app.contract.manifest import load_manifest
 from tests.training.skin_lesion.conftest import MakeRun
+from training.kit.config import ConfigError
 from training.kit.processes import launch_fabric
 from training.kit.run import Run
 from training.kit.run_log import RunLog
-from training.recipes.skin_lesion import train
+from training.recipes.skin_lesion import evaluate, export, train
 from training.recipes.skin_lesion.archive import find_archive
 from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS, load
@@ -180,6 +181,38 @@ def test_a_student_that_only_listens_reaches_the_entropy_of_its_teacher(
         with torch.no_grad():
             entropies.append(torch.distributions.Categorical(logits=teacher(images)).entropy().mean().item())
     assert _losses(run) == pytest.approx([np.mean(entropies)], rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def ensemble_run(finished_run: Run[Config], make_run: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> Run[Config]:
+    """The finished run twice, evaluated and exported."""
+    run = make_run(tmp_path_factory.mktemp("ensemble"), f"members=['{finished_run.directory}', '{finished_run.directory}']")
+    evaluate.main(run)
+    export.main(run)
+    return run
+
+
+def test_an_ensemble_of_one_network_twice_ranks_as_that_network_does(ensemble_run: Run[Config], finished_run: Run[Config]) -> None:
+    ensemble, alone = (
+        {metric.name: metric.value for metric in load_manifest(run.models / "skin-lesion" / "1").metrics if "one view" in metric.note}
+        for run in (ensemble_run, finished_run)
+    )
+    assert ensemble == pytest.approx(alone, abs=0.01)
+
+
+def test_an_ensemble_names_its_runs_their_settings_and_the_time_of_all(ensemble_run: Run[Config], finished_run: Run[Config]) -> None:
+    manifest = load_manifest(ensemble_run.models / "skin-lesion" / "1")
+    parts = manifest.measurements["weights"]["runs"]
+    assert [part["run"] for part in parts] == [finished_run.directory.name] * 2
+    assert parts[0]["config"]["synthetic_lesions"] == finished_run.config.synthetic_lesions
+    alone = load_manifest(finished_run.models / "skin-lesion" / "1").provenance
+    assert manifest.provenance.duration_s == pytest.approx(2 * alone.duration_s, abs=0.2)
+    assert (manifest.provenance.hardware, manifest.provenance.trained_at) == (alone.hardware, alone.trained_at)
+
+
+def test_an_ensemble_is_not_trained(ensemble_run: Run[Config]) -> None:
+    with pytest.raises(ConfigError, match="there is nothing to train"):
+        train.main(ensemble_run)
 
 
 def test_evaluation_writes_its_plots(finished_run: Run[Config]) -> None:

@@ -39,7 +39,8 @@ class Config:
     vgg19: str = "vgg19/vgg19_conv1_1_to_conv3_4.safetensors"  # for net.features: under the data root, or anywhere
     pool_size: int = 50  # earlier fakes that a discriminator is also shown
     lambda_cycle: float = 10.0
-    lambda_identity: float = 0.5  # of lambda_cycle
+    lambda_cycle_last: float | None = None  # the weight goes from lambda_cycle to this over the run; None: it stays
+    lambda_identity: float = 0.5  # of the cycle's weight
     identity_every: int = 2  # steps; the loss counts as many times, for less work
     ema_decay: float = 0.999  # of the averaged generators, which are the ones evaluated and shipped
     sample_pictures: int = 6  # of each domain, in the grid that every epoch leaves

@@ -44,7 +44,7 @@ def main(run: Run[Config]) -> None:
     for epoch in range(state.epoch, config.epochs):
         began, totals = time.perf_counter(), defaultdict[str, Tensor](lambda: torch.zeros((), device=fabric.device))
         draws = torch.Generator().manual_seed(config.seed * 1_000_000 + epoch)
-        size = crop_size(config, epoch)
+        size, cycle = crop_size(config, epoch), cycle_weight(config, epoch)
         for step in tqdm(range(config.epoch_steps), f"epoch {epoch}", unit="step", mininterval=10):
             set_learning_rate(state, config, epoch * config.epoch_steps + step)
             real_a, real_b = (
@@ -67,7 +67,7 @@ def main(run: Run[Config]) -> None:
                 if step % config.identity_every == 0:
                     losses |= identity_losses(generators, real_a, real_b)
             state.generator_optimizer.zero_grad(set_to_none=True)
-            fabric.backward(weigh(losses, config))
+            fabric.backward(weigh(losses, config, cycle))
             state.generator_optimizer.step()
             state.average.update_parameters(generators)
             for name, loss in (judged | losses).items():
@@ -126,14 +126,20 @@ def identity_losses(generators: Generators, real_a: Tensor, real_b: Tensor) -> L
     }
 
 
-def weigh(losses: Losses, config: Config) -> Tensor:
+def weigh(losses: Losses, config: Config, cycle: float) -> Tensor:
     """One number for the generators. An identity loss that is computed every second step counts twice."""
-    weights = {
-        "adversarial": 1.0,
-        "cycle": config.lambda_cycle,
-        "identity": config.lambda_cycle * config.lambda_identity * config.identity_every,
-    }
+    weights = {"adversarial": 1.0, "cycle": cycle, "identity": cycle * config.lambda_identity * config.identity_every}
     return torch.stack([weights[name.partition("_")[0]] * loss for name, loss in losses.items()]).sum()
+
+
+def cycle_weight(config: Config, epoch: int) -> float:
+    """From `lambda_cycle` to `lambda_cycle_last` in a straight line over the run.
+
+    A strict cycle leads the first epochs; later it forbids what cannot be undone, such as a zebra's ground under a
+    horse's hooves, and teaches to hide the way back in noise (Wang & Lin 2018, "CycleGAN with Better Cycles").
+    """
+    last = config.lambda_cycle if config.lambda_cycle_last is None else config.lambda_cycle_last
+    return config.lambda_cycle + (last - config.lambda_cycle) * epoch / max(config.epochs - 1, 1)
 
 
 def crop_size(config: Config, epoch: int) -> int:

@@ -50,6 +50,8 @@ class Config:
     # Folders of finished runs, from this run's folder, whose answers it learns; it starts as the first if that is of its variant.
     teachers: tuple[str, ...] = ()
     teaching_weight: float = 0.7  # of the teachers' answer in a target, beside the label
+    # Folders of finished runs, from this run's folder: nothing is trained here, the mean of their networks is evaluated and exported.
+    members: tuple[str, ...] = ()
     prior_shifts: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4)  # strengths that `evaluate` tries, see selection.py
     compare_views: bool = True  # `evaluate` also measures the answer averaged over eight views
     synthetic_lesions: int = 0  # > 0: no data set is needed, `prepare` draws this many lesions

@@ -50,7 +50,7 @@ def main(run: Run[Config]) -> None:
     targets = [build_target(question, one_view["validation"], one_view["test"], bootstrap, measured_on) for question in QUESTIONS]
     evaluation: dict[str, Any] = {
         "data": lesions.source | {"splits": count_splits(lesions)},
-        "weights": {"averaged_epochs": chosen["averaged_epochs"], "prior_shift": chosen["prior_shift"], "validation": chosen["measured"]},
+        "weights": {"runs": chosen["parts"], "prior_shift": chosen["prior_shift"], "validation": chosen["measured"]},
         "temperature": temperature,
         "figures": figures,
         **describe_classes(one_view["test"], bootstrap),

@@ -111,7 +111,7 @@ def describe(
         sha256=source["sha256"],
         licence="CC-BY-NC-4.0" if real else "MIT",
     )
-    trained_at = RunLog(run.directory, quiet=True).rows()[-1]["time"]
+    directories = [run.directory / member for member in run.config.members or (".",)]
     return ModelManifest(
         schema_version=1,
         name=run.recipe,
@@ -129,7 +129,13 @@ def describe(
         golden=recorded,
         metrics=metrics,
         measurements={key: evaluation[key] for key in MEASUREMENTS},
-        provenance=provenance.describe(run, (data,), trained_at=trained_at, duration_s=chosen["duration_s"]),
+        provenance=provenance.describe(
+            run,
+            (data,),
+            trained_at=max(RunLog(directory, quiet=True).rows()[-1]["time"] for directory in directories),
+            duration_s=sum(part["duration_s"] for part in chosen["parts"]),
+            directories=directories,
+        ),
         license=card.LICENSE if real else card.SYNTHETIC_LICENSE,
         intended_use=card.INTENDED_USE if real else "Tests.",
         limitations=card.LIMITATIONS if real else ("Synthetic data: the answers mean nothing.",),

@@ -185,6 +185,17 @@ class SkinLesionNet(nn.Module):
                 module.fold()
         return self
 
+    @torch.no_grad()
+    def divide_logits(self, by: float) -> None:
+        """Put a temperature into the classifier, in place."""
+        self.classifier.weight /= by
+        self.classifier.bias /= by
+
+    @torch.no_grad()
+    def move_logits(self, by: Tensor) -> None:
+        """Add (K,) to every answer, in place."""
+        self.classifier.bias += by
+
     def use_fast_gradients(self) -> None:
         """Compute the wide 5 x 5 depthwise convolutions' weight gradients by `depthwise_conv`: worth it on a CPU."""
         for block in self.blocks:

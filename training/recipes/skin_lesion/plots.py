@@ -30,9 +30,12 @@ def draw(run: Run[Config], evaluation: dict[str, Any], targets: list[Target]) ->
     draw_reliability(folder / "reliability.png", evaluation)
     draw_confusion(folder / "confusion.png", evaluation["confusion"])
     draw_decision_curves(folder / "decision_curve.png", evaluation["decision_curves"])
-    run_log = RunLog(run.directory, quiet=True)
-    run_log.plot(folder / "loss.png", ["train_loss", "validation_loss"])
-    run_log.plot(folder / "validation.png", ["melanoma_auroc", "macro_auroc", "balanced_accuracy"], ylabel="on validation lesions")
+    for member in run.config.members or ("",):
+        run_log, suffix = RunLog(run.directory / member, quiet=True), f"_{Path(member).name}" if member else ""
+        run_log.plot(folder / f"loss{suffix}.png", ["train_loss", "validation_loss"])
+        run_log.plot(
+            folder / f"validation{suffix}.png", ["melanoma_auroc", "macro_auroc", "balanced_accuracy"], ylabel="on validation lesions"
+        )
 
 
 def draw_roc(path: Path, targets: list[Target]) -> None:

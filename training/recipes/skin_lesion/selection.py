@@ -1,7 +1,7 @@
-"""Which weights ship: the average of the epochs that do best together on validation lesions.
+"""Which weights ship: the average of the epochs that do best together on validation lesions, of one run or of several.
 
-Averages of the best n epochs, for a few n, as in stochastic weight averaging (Izmailov et al. 2018, arXiv:1803.05407).
-One network comes out, as quick as any of its parts. Its biases are then shifted a little towards rare classes.
+Averages of the best n epochs, for a few n, as in stochastic weight averaging (Izmailov et al. 2018, arXiv:1803.05407): one
+network comes out of a run. Several runs make an ensemble. Its biases are then shifted a little towards rare classes.
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydantic
 import torch
 
 from training.kit import checkpoint
+from training.kit.calibration import fit_temperature
+from training.kit.config import ConfigError
 from training.kit.data import DataError
 from training.kit.half import rounded
 from training.kit.run import Run
 from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS, SkinLesions
+from training.recipes.skin_lesion.ensemble import Ensemble, empty
 from training.recipes.skin_lesion.epochs import average_best, ranked_epochs
 from training.recipes.skin_lesion.model import SkinLesionNet, build
 from training.recipes.skin_lesion.train import measure, predict, score
@@ -26,35 +30,71 @@ from training.recipes.skin_lesion.train import measure, predict, score
 NOISE = 0.005  # of the score on some 1,300 validation images, about half a standard error
 
 
-def choose_weights(run: Run[Config], lesions: SkinLesions) -> dict[str, Any]:
-    """Try the averages, and write what was chosen to `chosen.pt`: model, epochs, figures on validation.
+def choose_weights(run: Run[Config], lesions: SkinLesions) -> None:
+    """Write what is chosen to `chosen.pt`: model, variants, parts (of each run: epochs, time, config), figures on validation.
 
     The model is as it will be served: normalisation folded, weights that float16 holds.
     """
-    epochs = ranked_epochs(run.directory, run.recipe)
-    network, best, chosen_size = build(run.config), -math.inf, 1
+    folders = run.config.members or (".",)
+    networks, parts = zip(*(best_average(run, folder, lesions) for folder in folders), strict=True)
+    network = networks[0] if len(networks) == 1 else Ensemble(networks)
+    shift = shift_prior(network, lesions, run.config)
+    rounded(network)
+    measured = measure(network, lesions, "validation", run.config)
+    print(f"chosen, prior shift {shift}: {_line(measured)}", flush=True)
+    chosen = {
+        "model": network.state_dict(),
+        "variants": [network.variant for network in networks],
+        "parts": list(parts),
+        "prior_shift": shift,
+        "measured": measured,
+    }
+    checkpoint.save(chosen_path(run), chosen)
+
+
+def best_average(run: Run[Config], folder: str, lesions: SkinLesions) -> tuple[SkinLesionNet, dict[str, Any]]:
+    """The average of a run's best epochs that does best on validation lesions, folded, and what is known of it.
+
+    A member of an ensemble is calibrated first, so that none is heard more because it exaggerates.
+    """
+    directory = (run.directory / folder).resolve()
+    epochs = ranked_epochs(directory, run.recipe)
+    config = pydantic.TypeAdapter(Config).validate_python(epochs[0]["config"]) if run.config.members else run.config
+    refuse_seen_lesions(config, run.config, directory)
+    network, best, chosen_size = build(config), -math.inf, 1
     for size in run.config.soup_sizes:
         network.load_state_dict(average_best(epochs, size))
         together = measure(network, lesions, "validation", run.config)
-        print(f"average of the best {size}: " + "  ".join(f"{name} {value:.4f}" for name, value in together.items()), flush=True)
+        print(f"{directory.name}, average of the best {size}: {_line(together)}", flush=True)
         if together["score"] > best:
             best, chosen_size = together["score"], size
     network.load_state_dict(average_best(epochs, chosen_size))
-    shift = shift_prior(network.fold(), lesions, run.config)
-    rounded(network)
-    chosen = {
-        "model": network.state_dict(),
-        "prior_shift": shift,
+    network.fold()
+    part = {
+        "run": directory.name,
         "averaged_epochs": sorted(state["epoch"] for state in epochs[:chosen_size]),
-        "measured": measure(network, lesions, "validation", run.config),
         "duration_s": max(state["duration_s"] for state in epochs),
     }
-    checkpoint.save(chosen_path(run), chosen)
-    return chosen
+    if run.config.members:
+        rows = lesions.splits["validation"]
+        temperature = fit_temperature(predict(network, lesions.pixels[run.config.image_size][rows]), lesions.labels[rows])
+        network.divide_logits(temperature)
+        part |= {"temperature": round(temperature, 4), "config": epochs[0]["config"]}
+    return network, part
+
+
+def refuse_seen_lesions(member: Config, ensemble: Config, directory: Path) -> None:
+    """Raises ConfigError for a member that was trained on lesions on which the ensemble would choose or measure."""
+    held_out, needed = (config.validation_share + config.test_share for config in (member, ensemble))
+    if held_out < needed - 1e-9:
+        raise ConfigError(
+            f"{directory} held out {held_out:.0%} of the lesions and this ensemble needs {needed:.0%}: "
+            "set validation_share and test_share to what the members left out"
+        )
 
 
 @torch.no_grad()
-def shift_prior(network: SkinLesionNet, lesions: SkinLesions, config: Config) -> float:
+def shift_prior(network: SkinLesionNet | Ensemble, lesions: SkinLesions, config: Config) -> float:
     """Move the answers towards rare classes as far as validation clearly gains by it, and tell how far that is.
 
     Logit adjustment (Menon et al. 2021, arXiv:2007.07314): strength times the log of each class's share of the training
@@ -68,7 +108,7 @@ def shift_prior(network: SkinLesionNet, lesions: SkinLesions, config: Config) ->
     figures = {strength: score(logits - strength * log_prior, lesions.labels[rows]) for strength in config.prior_shifts}
     good_enough = max(measured["score"] for measured in figures.values()) - NOISE
     best = min(strength for strength, measured in figures.items() if measured["score"] >= good_enough)
-    network.classifier.bias -= best * log_prior
+    network.move_logits(-best * log_prior)
     return best
 
 
@@ -76,11 +116,15 @@ def chosen_path(run: Run[Config]) -> Path:
     return run.directory / "chosen.pt"
 
 
-def load_chosen(run: Run[Config]) -> tuple[SkinLesionNet, dict[str, Any]]:
+def load_chosen(run: Run[Config]) -> tuple[SkinLesionNet | Ensemble, dict[str, Any]]:
     """The chosen network, ready to answer, and what is known of it."""
     chosen = checkpoint.load(chosen_path(run))
     if chosen is None:
         raise DataError(f"{run.directory} holds no chosen weights; run `axon-train {run.recipe} evaluate` first")
-    network = build(run.config).fold()
+    network = empty(chosen["variants"])
     network.load_state_dict(chosen["model"])
     return network.eval(), chosen
+
+
+def _line(measured: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4f}" for name, value in measured.items())

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from training.kit import checkpoint
-from training.kit.config import config_dict
+from training.kit.config import ConfigError, config_dict
 from training.kit.processes import launch_fabric
 from training.kit.roc import auroc, macro_auroc, recalls
 from training.kit.run import Run
@@ -34,6 +34,8 @@ from training.recipes.skin_lesion.teachers import load_teachers, teach, together
 
 def main(run: Run[Config]) -> None:
     config, fabric = run.config, launch_fabric(precision=run.config.precision)
+    if config.members:
+        raise ConfigError(f"there is nothing to train: train {', '.join(config.members)}, then `axon-train {run.recipe} evaluate`")
     if fabric.global_rank == 0:
         load(run)  # prepares what is missing, once
     fabric.barrier()
