@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,12 +18,16 @@ from app.main import make_repository
 from app.observability import configure_logging
 from app.runtime.loader import read_manifest, scan
 from app.runtime.metrics import ServingMetrics
-from app.settings import Settings
+from app.settings import Settings, unknown_variables
+
+logger = logging.getLogger("axon.settings")
 
 
 def serve(settings: Settings) -> None:
     """Run the server until it is told to stop."""
     configure_logging(settings.log_format)
+    for name in unknown_variables(os.environ):
+        logger.warning("%s is no setting of the server, so it changes nothing; README.md lists those that are", name)
     server.run(settings)
 
 

@@ -19,6 +19,7 @@ from app.api.cors import Cors
 from app.api.documentation import describe_keys
 from app.api.error_handlers import install_error_handlers, internal_error
 from app.api.gate import HEALTH, Gate
+from app.api.head import HeadAsGet
 from app.api.rate_limit import RateLimit
 from app.api.security_headers import SecurityHeaders
 from app.api.state import Incoming, State
@@ -98,6 +99,7 @@ def make_tracer_provider(settings: Settings) -> TracerProvider | None:
 def guard(app: FastAPI, settings: Settings) -> None:
     """What a request passes before it reaches a route: each added line is outside of those before it."""
     keys = settings.client_keys()
+    app.add_middleware(HeadAsGet)
     app.add_middleware(web.WholeFiles)
     if settings.rate_limit_per_minute is not None:
         app.add_middleware(RateLimit, per_minute=settings.rate_limit_per_minute)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -167,6 +168,13 @@ class Settings(BaseSettings):
     def admin_digest(self) -> bytes | None:
         """Of the key in AXON_ADMIN_KEY_FILE, without the line's end."""
         return None if self.admin_key_file is None else digest_of(_read(self.admin_key_file).strip().encode())
+
+
+def unknown_variables(environment: Iterable[str]) -> list[str]:
+    """Those that look like a setting and are none: a slip, as a rule. AXON_DATA is the training's; Kubernetes names a service's ports."""
+    known = {f"AXON_{name.upper()}" for name in Settings.model_fields} | {"AXON_DATA"}
+    foreign = ("AXON_SERVICE_", "AXON_PORT_")
+    return sorted(name for name in environment if name.startswith("AXON_") and name not in known and not name.startswith(foreign))
 
 
 def _all_keys(keys: SecretStr | None, file: Path | None) -> tuple[ApiKey, ...]:

@@ -116,7 +116,7 @@ async def read_image(request: Request) -> ImageBody:
     media_type = _media_type(request)
     if not body:
         raise BadRequest("the body is empty; send a JPEG, PNG or WebP picture", param="image")
-    if media_type in MEDIA_TYPES:
+    if media_type in MEDIA_TYPES or media_type == "image/jpg":  # what many clients call it
         return ImageBody(body)
     if media_type == "multipart/form-data":
         return await _read_multipart(request, body)
@@ -164,7 +164,7 @@ def _read_base64(body: _ImageJson) -> ImageBody:
     if text.startswith("data:"):  # a data URL, as a browser's FileReader gives it
         text = text.partition(",")[2]
     try:
-        data = base64.b64decode(text, validate=True)
+        data = base64.b64decode("".join(text.split()), validate=True)  # `base64 file` breaks its lines
     except (binascii.Error, ValueError):
         raise BadRequest("image is not valid base64", param="image") from None
     if not data:

@@ -7,14 +7,15 @@ time a request, which `make bench` counts.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
 from app.api.state import draining, note_model, repository, settings
-from app.api.validation import validate
-from app.errors import ModelNotReady
+from app.api.validation import MAX_ECHO_CHARS, validate
+from app.errors import InvalidOption, ModelNotReady
 from app.runtime.pipeline import Servable
 
 Options = TypeVar("Options", bound=BaseModel)
@@ -64,8 +65,32 @@ def get_options(request: Request, schema: type[Options]) -> Options:
 
 
 def query_options(request: Request) -> dict[str, str]:
-    """The query, but for the version, which says whose options these are."""
-    return {name: value for name, value in request.query_params.items() if name != VERSION["name"]}
+    """The query, but for the version, which says whose options these are. Raises InvalidOption for an option that comes twice."""
+    options: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        _refuse_twice(name, options)
+        options[name] = value
+    options.pop(VERSION["name"], None)
+    return options
+
+
+def join_options(query: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the query and those of the body. Raises InvalidOption for one that is in both."""
+    for name in query:
+        _refuse_twice(name, body)
+    return {**query, **body}
+
+
+def _refuse_twice(name: str, given: Mapping[str, Any]) -> None:
+    if name in given:
+        name = name[:MAX_ECHO_CHARS]
+        raise InvalidOption(f"{name} is given twice; which one is meant?", param=name)
+
+
+def with_query(request: Request, body: Options) -> Options:
+    """A JSON body with the options that stand in the query instead. Raises InvalidOption."""
+    query = query_options(request)
+    return validate(type(body), join_options(query, body.model_dump(exclude_unset=True))) if query else body
 
 
 def get_deadline(request: Request) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Self
 
@@ -88,17 +89,56 @@ class SensitivityTable(_Frozen):
         return max(reaching, default=0.0)
 
 
-class Target(_Frozen):
+class Scores(_Frozen):
+    """Every probability that the test split got, rising: with them each threshold has its measured rates."""
+
+    positive: tuple[float, ...] = Field(min_length=1)
+    negative: tuple[float, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if any(list(side) != sorted(side) for side in (self.positive, self.negative)):
+            raise ValueError("scores must rise")
+        return self
+
+    def rates(self, threshold: float) -> tuple[float, float]:
+        """(sensitivity, specificity) when positive means at the threshold or above."""
+        missed, passed = bisect_left(self.positive, threshold), bisect_left(self.negative, threshold)
+        return 1 - missed / len(self.positive), passed / len(self.negative)
+
+
+class Measurement(_Frozen):
+    """How often a probability is on the right side of a threshold, on the test split."""
+
+    measured_on: str  # "test split, 1,270 images of 950 lesions"
+    roc: RocCurve
+    scores: Scores | None = None  # without them rates are interpolated between the curve's points
+
+    def at(self, threshold: float) -> tuple[Estimate, Estimate]:
+        """(sensitivity, specificity) at a threshold; the intervals are interpolated between the curve's points."""
+        on_curve = self.roc.at(threshold)
+        if self.scores is None:
+            return on_curve
+        sensitivity, specificity = map(_around, self.scores.rates(threshold), on_curve)
+        return sensitivity, specificity
+
+
+def _around(value: float, estimate: Estimate) -> Estimate:
+    low, high = estimate.ci95
+    value = round(value, 4)
+    return Estimate(value=value, ci95=(min(low, value), max(high, value)))
+
+
+class Target(Measurement):
     """A yes-or-no question about the labels: positive when the summed probability of `labels` reaches a threshold."""
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9-]*$")
     title: str
     labels: tuple[str, ...] = Field(min_length=1)
-    roc: RocCurve  # measured on the test split
     selection: SensitivityTable  # measured on the validation split
     operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
     default_operating_point: str
-    measured_on: str  # "test split, 1,270 images of 950 lesions"
+    augmented: Measurement | None = None  # of the mean over a picture's eight views
 
     @model_validator(mode="after")
     def _default_exists(self) -> Self:
@@ -123,8 +163,9 @@ class Decision:
     threshold: float
     operating_point: str | None
     positive: bool
-    sensitivity: Estimate
-    specificity: Estimate
+    measured_on: str | None
+    sensitivity: Estimate | None
+    specificity: Estimate | None
 
 
 def softmax(logits: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
@@ -147,18 +188,35 @@ def decide(
     threshold: float | None = None,
     min_sensitivity: float | None = None,
     false_negative_cost: float | None = None,
+    augmented: bool = False,
 ) -> Decision:
-    """Apply one rule, at most; without any the target's default operating point. Raises InvalidOption."""
-    rules = (operating_point, threshold, min_sensitivity, false_negative_cost)
-    if sum(rule is not None for rule in rules) > 1:
-        raise InvalidOption("give one of operating_point, threshold, min_sensitivity, false_negative_cost, not several")
+    """Apply one rule, at most; without any the target's default operating point. Raises InvalidOption.
+
+    The rates are those of a probability as this one came about: `augmented` from eight views, or from one. None: not measured.
+    """
+    rules = {
+        "operating_point": operating_point,
+        "threshold": threshold,
+        "min_sensitivity": min_sensitivity,
+        "false_negative_cost": false_negative_cost,
+    }
+    given = [name for name, rule in rules.items() if rule is not None]
+    if len(given) > 1:
+        raise InvalidOption(f"give one of {', '.join(rules)}, not several", param=given[1])
     if min_sensitivity is not None:
         threshold = target.selection.highest_threshold(min_sensitivity)
     elif false_negative_cost is not None:
         threshold = threshold_for_cost(false_negative_cost)
-    if threshold is not None:
-        sensitivity, specificity = target.roc.at(threshold)
-        return Decision(probability, threshold, None, probability >= threshold, sensitivity, specificity)
-    point = target.operating_point(operating_point or target.default_operating_point)
-    positive = probability >= point.threshold
-    return Decision(probability, point.threshold, point.name, positive, point.sensitivity, point.specificity)
+    point = None
+    if threshold is None:
+        point = target.operating_point(target.default_operating_point if operating_point is None else operating_point)
+        threshold = point.threshold
+    measurement = target.augmented if augmented else target
+    rates: tuple[Estimate | None, Estimate | None] = (None, None)
+    if point is not None and not augmented:
+        rates = point.sensitivity, point.specificity
+    elif measurement is not None:
+        rates = measurement.at(threshold)
+    name = None if point is None else point.name
+    measured_on = None if measurement is None else measurement.measured_on
+    return Decision(probability, threshold, name, probability >= threshold, measured_on, *rates)

@@ -108,9 +108,17 @@ def scan(root: Path) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for folder in sorted(root.iterdir()):
         if folder.is_dir() and not folder.name.startswith("."):
-            versions = [version.name for version in folder.iterdir() if VERSION.fullmatch(version.name) and version.is_dir()]
+            versions = [version.name for version in folder.iterdir() if version.is_dir() and _is_version(version)]
             found += [(folder.name, version) for version in sorted(versions, key=int, reverse=True)]
     return found
+
+
+def _is_version(folder: Path) -> bool:
+    if VERSION.fullmatch(folder.name):
+        return True
+    if (folder / MANIFEST_FILE).is_file():
+        logger.warning("%s is not served: a version is a whole number from 1 on, without zeros before it; rename the folder", folder)
+    return False
 
 
 def read_manifest(root: Path, name: str, version: str) -> ModelManifest:

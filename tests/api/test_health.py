@@ -25,6 +25,13 @@ def test_live_answers_at_once(client: TestClient) -> None:
     assert client.get("/health/live").json() == {"status": "live"}
 
 
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/v2/health/ready", "/v1/models", "/docs", "/", "/nowhere"])
+def test_head_is_answered_as_get_without_the_body(client: TestClient, path: str) -> None:
+    answer, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (answer.status_code, b"")
+    assert head.headers["content-length"] == answer.headers["content-length"]
+
+
 def test_ready_says_that_every_model_is_warm(client: TestClient) -> None:
     response = client.get("/health/ready")
     assert response.status_code == 200

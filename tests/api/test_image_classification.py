@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from tests.api.error_shape import assert_refused
 from tests.api.metrics_page import metric
 from tests.conftest import serve
-from tests.model_repository import GAIN, encoded, picture, write_colour_model
+from tests.model_repository import GAIN, encoded, picture, target, write_colour_model
 
 URL = "/v1/image-classification/colours"
 P_RED = math.exp(255 * GAIN) / (math.exp(255 * GAIN) + 2)  # of the label red on a plain red picture
@@ -141,27 +141,39 @@ def test_augmentation_runs_the_eight_views(client: TestClient) -> None:
 
 
 CONFLICTS = [
-    {"operating_point": "balanced", "threshold": 0.5},
-    {"threshold": 0.5, "min_sensitivity": 0.9},
-    {"min_sensitivity": 0.9, "false_negative_cost": 3},
+    ({"operating_point": "balanced", "threshold": 0.5}, "threshold"),
+    ({"threshold": 0.5, "min_sensitivity": 0.9}, "min_sensitivity"),
+    ({"min_sensitivity": 0.9, "false_negative_cost": 3}, "false_negative_cost"),
 ]
 
 
 @pytest.mark.parametrize("send", FORMS)
-@pytest.mark.parametrize("options", CONFLICTS)
-def test_two_decision_options_at_once_are_refused(client: TestClient, send: Any, options: dict[str, Any]) -> None:
-    assert_refused(send(client, picture("red"), options), 422, "invalid_option", says="give one of")
+@pytest.mark.parametrize(("options", "param"), CONFLICTS)
+def test_two_decision_options_at_once_are_refused(client: TestClient, send: Any, options: dict[str, Any], param: str) -> None:
+    assert_refused(send(client, picture("red"), options), 422, "invalid_option", param=param, says="give one of")
 
 
 def test_two_decision_options_in_different_places_are_refused(client: TestClient) -> None:
     body = {"image": base64.b64encode(picture("red")).decode(), "threshold": 0.5}
-    assert_refused(client.post(URL, json=body, params={"operating_point": "balanced"}), 422, "invalid_option", says="give one of")
+    response = client.post(URL, json=body, params={"operating_point": "balanced"})
+    assert_refused(response, 422, "invalid_option", param="threshold", says="give one of")
+
+
+def test_an_option_that_comes_twice_is_refused(client: TestClient) -> None:
+    """Whichever won, a client that meant the other would not hear of it."""
+    body = {"image": base64.b64encode(picture("red")).decode(), "threshold": 0.5}
+    twice = client.post(URL, json=body, params={"threshold": 0.1})
+    assert_refused(twice, 422, "invalid_option", param="threshold", says="given twice")
+    for url in (f"{URL}?threshold=0.1&threshold=0.9", f"{URL}?top_k=1&top_k=1"):
+        response = client.post(url, content=picture("red"), headers={"content-type": "image/png"})
+        assert_refused(response, 422, "invalid_option", param=url.rpartition("&")[2].partition("=")[0], says="given twice")
 
 
 @pytest.mark.parametrize("send", FORMS)
 @pytest.mark.parametrize(
     ("options", "param", "says"),
     [
+        ({"operating_point": ""}, "operating_point", "must not be empty"),
         ({"target": "absent"}, "target", "available: reddish, warm"),
         ({"operating_point": "absent"}, "operating_point", "available: balanced, sensitivity-95"),
         ({"threshold": 1.2}, "threshold", "must be at most 1"),
@@ -205,6 +217,39 @@ def test_the_roc_curve_is_the_manifests(client: TestClient) -> None:
     assert answer["roc"]["threshold"] == [0.0, 0.5, 1.0]
     assert [point["name"] for point in answer["operating_points"]] == ["balanced", "sensitivity-95"]
     assert client.get(f"{URL}/roc", params={"target": "warm"}).json()["labels"] == ["red", "green"]
+
+
+MEASURED = {"positive": [0.2, 0.6, 0.9], "negative": [0.1, 0.3]}
+
+
+def test_with_the_test_splits_scores_each_rate_is_the_one_measured(tmp_path: Path) -> None:
+    question = target("reddish", ["red"]) | {"scores": MEASURED}
+    write_colour_model(tmp_path, targets=[question], default_target="reddish")
+    with serve(tmp_path) as client:
+        decision = send_raw(client, picture("red"), {"threshold": 0.25}).json()["decision"]
+    assert (decision["sensitivity"]["value"], decision["specificity"]["value"]) == (0.6667, 0.5)
+
+
+def test_the_rates_of_eight_views_are_their_own(tmp_path: Path) -> None:
+    """A mean over views is another score than that of one view, so it has other error rates."""
+    question = target("reddish", ["red"])
+    augmented = {"measured_on": "test split, 5 pictures, eight views", "roc": question["roc"], "scores": MEASURED}
+    write_colour_model(tmp_path, targets=[question | {"augmented": augmented}, target("warm", ["red", "green"])], default_target="reddish")
+    with serve(tmp_path) as client:
+        decision = send_raw(client, picture("red"), {"augment": True}).json()["decision"]
+        assert (decision["sensitivity"]["value"], decision["specificity"]["value"]) == (0.6667, 1.0)
+        assert decision["measured_on"] == augmented["measured_on"]
+        curve = client.get(f"{URL}/roc?augment=true").json()
+        assert curve["operating_points"][0]["sensitivity"]["value"] == 0.6667
+        assert curve["measured_on"] == augmented["measured_on"]
+        unmeasured = send_raw(client, picture("red"), {"target": "warm", "augment": True}).json()["decision"]
+        assert [unmeasured[name] for name in ("sensitivity", "specificity", "measured_on")] == [None] * 3
+        refused = client.get(f"{URL}/roc?target=warm&augment=true")
+    assert_refused(refused, 422, "invalid_option", param="augment", says="was not measured")
+
+
+def test_a_misspelt_option_of_the_roc_curve_is_refused(client: TestClient) -> None:
+    assert_refused(client.get(f"{URL}/roc?targt=warm"), 422, "invalid_option", param="targt", says="is not an option")
 
 
 def test_the_roc_curve_of_an_unknown_target_is_refused(client: TestClient) -> None:

@@ -187,9 +187,9 @@ def test_a_wrong_option_is_refused_by_name(client: TestClient, send: Any, url: s
     assert_refused(send(client, scene_png(), options, url), 422, "invalid_option", param=param, says=says)
 
 
-def test_an_option_of_the_body_stands_above_the_querys(client: TestClient) -> None:
+def test_options_of_the_body_and_of_the_query_belong_together(client: TestClient) -> None:
     body = {"image": base64.b64encode(scene_png()).decode(), "strength": 0}
-    response = client.post(TINTS, json=body, params={"strength": 1, "style": "moss"})
+    response = client.post(TINTS, json=body, params={"style": "moss"})
     assert json.loads(response.headers["x-options"]) == {
         "style": "moss",
         "strength": 0.0,
@@ -197,6 +197,8 @@ def test_an_option_of_the_body_stands_above_the_querys(client: TestClient) -> No
         "max_side_px": MAX_SIDE_PX,
     }
     assert_refused(client.post(TINTS, json=body | {"styles": "rose:1"}, params={"style": "moss"}), 422, "invalid_option", param="styles")
+    twice = client.post(TINTS, json=body, params={"strength": 1})
+    assert_refused(twice, 422, "invalid_option", param="strength", says="given twice")
 
 
 @pytest.mark.parametrize(

@@ -91,8 +91,18 @@ def test_an_explanation_never_spans_what_was_cut_out(client: TestClient) -> None
     assert sum(len(piece["text"].split()) for piece in attributions) == MAX_TOKENS
 
 
-def test_a_text_of_one_word_is_explained_by_nothing_else(client: TestClient) -> None:
-    assert results(client, "good", explain=True)[0]["explanation"] == {"method": "occlusion", "attributions": []}
+def test_the_one_word_of_a_text_is_weighed_against_a_word_that_nobody_knows(client: TestClient) -> None:
+    (known,) = results(client, "good", explain=True)
+    ((good,), (unknown,)) = (result["explanation"]["attributions"] for result in (known, *results(client, "zyx", explain=True)))
+    assert (good["text"], good["contribution"] > 0.1) == ("good", True)
+    assert (unknown["text"], unknown["contribution"]) == ("zyx", 0)
+
+
+def test_an_option_may_stand_in_the_query(client: TestClient) -> None:
+    response = client.post(URL, json={"text": "good"}, params={"explain": "true"})
+    assert response.json()["results"][0]["explanation"] is not None
+    for query, param, says in ({"typo": 1}, "typo", "not an option"), ({"text": "bad"}, "text", "given twice"):
+        assert_refused(client.post(URL, json={"text": "good"}, params=query), 422, "invalid_option", param=param, says=says)
 
 
 @pytest.mark.parametrize("text", ["", "   ", "\n\t", ["good", ""]])

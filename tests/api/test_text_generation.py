@@ -50,6 +50,13 @@ def test_the_options_reach_the_sampler(client: TestClient, fields: dict[str, Any
     assert answer["text"] == drawn_text("Happy", 80, SamplingOptions(seed=3, **fields))
 
 
+def test_an_option_may_stand_in_the_query(client: TestClient) -> None:
+    answer = client.post(URL, json={"prompt": "Happy", "temperature": 0}, params={"max_tokens": 3}).json()
+    assert answer["text"] == most_likely_text("Happy", 3)
+    twice = client.post(URL, json={"prompt": "Happy", "max_tokens": 5}, params={"max_tokens": 3})
+    assert_refused(twice, 422, "invalid_option", param="max_tokens", says="given twice")
+
+
 def test_the_models_own_temperature_is_the_default(tmp_path: Path) -> None:
     write_summing_model(tmp_path, defaults={"start": "\n", "temperature": 0})
     with serve(tmp_path) as client:

@@ -90,6 +90,14 @@ def test_16_bit_grey_is_scaled_not_clipped(deep: int, expected: int) -> None:
     assert (array(data) == expected).all()
 
 
+def test_the_transparent_shade_of_16_bit_grey_is_laid_over_white() -> None:
+    """40,000 and 40,001 are one shade of 8 bits; one of them is transparent."""
+    shades = np.repeat(np.array([[40_000], [40_001]], dtype=np.uint16), 20, axis=1)
+    file = io.BytesIO()
+    Image.fromarray(shades).save(file, "PNG", transparency=40_000)
+    assert array(file.getvalue())[:, 0, 0].tolist() == [255, 156]
+
+
 def rgb_png_16_bit(value: int) -> bytes:
     """A PNG of 2 x 2 px with three channels of 16 bits, which Pillow reads and does not write."""
 
@@ -149,6 +157,27 @@ def test_an_animation_is_refused(image_format: str) -> None:
 def test_another_format_is_refused_by_name(image_format: str) -> None:
     with pytest.raises(UnsupportedMediaType, match=image_format):
         decode(picture(image_format=image_format))
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"\0\0\0\x20ftypavif\0\0", "AVIF"),
+        (b"\0\0\0\x18ftypheic\0\0", "HEIC"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"<?xml version='1.0'?><svg/>", "SVG"),
+    ],
+)
+def test_a_format_that_is_not_even_read_is_refused_by_name(data: bytes, name: str) -> None:
+    with pytest.raises(UnsupportedMediaType, match=name):
+        decode(data)
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+def test_the_first_bytes_of_a_picture_are_called_truncated(image_format: str) -> None:
+    with pytest.raises(UndecodableImage, match="truncated"):
+        decode(picture(image_format=image_format)[:14])
 
 
 @pytest.mark.parametrize(

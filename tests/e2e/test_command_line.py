@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.server import ROOT, environment
+from tests.e2e.server import ROOT, environment, running_server
 from tests.model_repository import edit_manifest, write_colour_model, write_word_model
 
 
@@ -36,6 +36,14 @@ def test_check_of_an_empty_repository_fails(tmp_path: Path) -> None:
     result = axon("check", str(tmp_path))
     assert result.returncode == 1
     assert "there is no model in" in result.stderr
+
+
+def test_a_variable_that_is_no_setting_is_named_in_the_log(toy_models: Path, tmp_path: Path) -> None:
+    with running_server(toy_models, tmp_path / "log", workers=2, data="/data", service_host="10.0.0.1") as server:
+        log = server.log()
+    assert "AXON_WORKERS is no setting of the server" in log
+    assert "AXON_DATA" not in log
+    assert "AXON_SERVICE_HOST" not in log
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,13 @@ async def test_what_is_new_is_loaded_and_a_newer_version_takes_over(models: Path
     assert repository.get("late").name == "late"
 
 
+async def test_a_version_with_a_zero_before_it_is_named_in_the_log(models: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    """2 and 02 would be one version; so the folder is not served, and not silently."""
+    (models / "colours" / "1").rename(models / "colours" / "02")
+    assert [status.name for status in load(models).statuses()] == ["words"]
+    assert "colours/02 is not served: a version is a whole number" in caplog.text
+
+
 async def test_what_is_gone_is_served_no_more(models: Path, load: Load) -> None:
     write_colour_model(models, version="2")
     repository = load(models)

@@ -106,15 +106,6 @@ class GroupBootstrap:
         replicates = np.array([self._share(predicted == k, labels == k) for k in range(classes)])  # (K, R)
         return interval(float(np.nanmean(recalls(predicted, labels, classes))), np.nanmean(replicates, axis=0))
 
-    def rates(self, scores: Floats, positive: Bools, threshold: float) -> tuple[Interval, Interval]:
-        """(sensitivity, specificity) at one threshold."""
-        called = scores >= threshold
-        (sensitivity,), (specificity,) = rates(scores, positive, np.array([threshold]))
-        return (
-            interval(float(sensitivity), self._share(called, positive)),
-            interval(float(specificity), self._share(~called, ~positive)),
-        )
-
     def rate_bands(self, scores: Floats, positive: Bools, thresholds: Floats) -> tuple[Floats, Floats]:
         """95 % intervals of (sensitivity, specificity) at each threshold, (T, 2) both."""
         called = scores[:, None] >= thresholds  # (N, T)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import cast
 
 import numpy as np
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.bodies import describe_image, read_image
-from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline, get_model, get_options
+from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline, get_model, get_options, join_options, query_options
 from app.api.disconnect import unless_disconnected
 from app.api.error_handlers import ERROR_RESPONSES
 from app.api.models import model_ref
 from app.api.validation import validate
+from app.contract.classification import OperatingPoint, Target
 from app.contract.manifest import ModelManifest
 from app.errors import InvalidOption
 from app.runtime.served_model import Prediction, ServedModel
@@ -25,6 +26,7 @@ from app.tasks.image_classification.schemas import (
     DecisionAnswer,
     LabelProbability,
     RocAnswer,
+    RocOptions,
     example_image,
 )
 
@@ -47,10 +49,11 @@ async def classify_image(request: Request) -> Response:
     Send the picture as a raw `image/*` body (fastest), as the multipart field `image`, or as base64 in JSON.
     Options go into the query; a form or a JSON body may carry them as well.
     """
-    model, options, deadline = get_model(request, TASK, ServedModel), get_options(request, ClassificationOptions), get_deadline(request)
+    model, query, deadline = get_model(request, TASK, ServedModel), query_options(request), get_deadline(request)
+    options = validate(ClassificationOptions, query)
     body = await read_image(request)
     if body.options:
-        options = validate(ClassificationOptions, {**options.model_dump(exclude_unset=True), **body.options})
+        options = validate(ClassificationOptions, join_options(query, body.options))
     prediction = await unless_disconnected(request, model.predict([body.data], options, deadline))
     answer = _answer(model.manifest, prediction, options)
     return Response(answer.model_dump_json(), media_type="application/json")
@@ -60,25 +63,36 @@ async def classify_image(request: Request) -> Response:
     "/{model}/roc",
     summary="The ROC curve behind the thresholds",
     response_model=RocAnswer,
-    openapi_extra={"parameters": describe_model("skin-lesion")},
+    openapi_extra={"parameters": [*describe_model("skin-lesion"), *describe_fields("query", RocOptions)]},
 )
-async def get_roc(request: Request, target: Annotated[str | None, Query(max_length=64, examples=["melanoma"])] = None) -> Response:
+async def get_roc(request: Request) -> Response:
     """Sensitivity and specificity over the threshold, on the test split, with 95 % intervals and the named operating points."""
-    model = get_model(request, TASK, ServedModel)
-    chosen = cast(ImageClassificationPipeline, model.pipeline).target(target)
+    model, options = get_model(request, TASK, ServedModel), get_options(request, RocOptions)
+    chosen = cast(ImageClassificationPipeline, model.pipeline).target(options.target)
     if chosen is None:
         raise InvalidOption(f"the model {model.name!r} has no targets, so no ROC curve", param="target")
+    measurement = chosen.augmented if options.augment else chosen
+    if measurement is None:
+        raise InvalidOption(f"{chosen.name} was not measured with augment=true", param="augment")
     answer = RocAnswer(
         model=model_ref(model.manifest),
         target=chosen.name,
         title=chosen.title,
         labels=list(chosen.labels),
-        roc=chosen.roc,
-        operating_points=list(chosen.operating_points),
+        roc=measurement.roc,
+        operating_points=_operating_points(chosen, options.augment),
         default_operating_point=chosen.default_operating_point,
-        measured_on=chosen.measured_on,
+        measured_on=measurement.measured_on,
     )
     return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def _operating_points(target: Target, augment: bool) -> list[OperatingPoint]:
+    """The named thresholds with the rates of one view, or of the mean of eight."""
+    if not augment or target.augmented is None:
+        return list(target.operating_points)
+    rates = [(point, *target.augmented.at(point.threshold)) for point in target.operating_points]
+    return [point.model_copy(update={"sensitivity": first, "specificity": second}) for point, first, second in rates]
 
 
 def _answer(manifest: ModelManifest, prediction: Prediction, options: ClassificationOptions) -> ClassificationAnswer:
@@ -113,5 +127,5 @@ def _decision(classification: Classification) -> DecisionAnswer | None:
         positive=decision.positive,
         sensitivity=decision.sensitivity,
         specificity=decision.specificity,
-        measured_on=target.measured_on,
+        measured_on=decision.measured_on,
     )

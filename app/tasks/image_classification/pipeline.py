@@ -110,6 +110,7 @@ class ImageClassificationPipeline:
             threshold=options.threshold,
             min_sensitivity=options.min_sensitivity,
             false_negative_cost=options.false_negative_cost,
+            augmented=options.augment,
         )
         return target, decision
 

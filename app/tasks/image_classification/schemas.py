@@ -19,7 +19,7 @@ class ClassificationOptions(BaseModel):
 
     target: str | None = Field(default=None, max_length=64, description="question to decide, of the model's targets", examples=["melanoma"])
     operating_point: str | None = Field(
-        default=None, max_length=64, description="named threshold, chosen on validation data", examples=["sensitivity-95"]
+        default=None, min_length=1, max_length=64, description="named threshold, chosen on validation data", examples=["sensitivity-95"]
     )
     threshold: float | None = Field(default=None, ge=0, le=1, description="positive at this probability or above")
     min_sensitivity: float | None = Field(
@@ -44,9 +44,18 @@ class DecisionAnswer(BaseModel):
     threshold: float
     operating_point: str | None
     positive: bool
-    sensitivity: Estimate
-    specificity: Estimate
-    measured_on: str
+    sensitivity: Estimate | None  # null where it was not measured: of eight views, if the manifest has one view alone
+    specificity: Estimate | None
+    measured_on: str | None
+
+
+class RocOptions(BaseModel):
+    """Which curve."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: str | None = Field(default=None, max_length=64, description="question, of the model's targets", examples=["melanoma"])
+    augment: bool = Field(default=False, description="of the average over a picture's rotations and reflections")
 
 
 class ClassificationAnswer(BaseModel):

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from app.api.accept import preferred
 from app.api.bodies import describe_image, read_image
-from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline, get_model, query_options
+from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline, get_model, join_options, query_options
 from app.api.disconnect import unless_disconnected
 from app.api.error_handlers import ERROR_RESPONSES, ErrorAnswer
 from app.api.models import model_ref
@@ -58,7 +58,7 @@ async def redraw_image(request: Request) -> Response:
     order = pipeline.order(query, form)
     body = await read_image(request)
     if body.options:
-        order = pipeline.order({**query, **body.options}, form)
+        order = pipeline.order(join_options(query, body.options), form)
     prediction = await unless_disconnected(request, model.predict([body.data], order, deadline))
     return _answer(model.manifest, prediction, order)
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.bodies import read_json
-from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline, get_model, schema_of
+from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline, get_model, schema_of, with_query
 from app.api.disconnect import unless_disconnected
 from app.api.error_handlers import ERROR_RESPONSES
 from app.api.models import model_ref
@@ -51,7 +51,7 @@ async def classify_text(request: Request) -> Response:
     contribution is how much the label's probability falls.
     """
     model, deadline = get_model(request, TASK, ServedModel), get_deadline(request)
-    body = await read_json(request, TextClassificationRequest)
+    body = with_query(request, await read_json(request, TextClassificationRequest))
     texts = [body.text] if isinstance(body.text, str) else body.text
     _check_texts(texts, body.explain, cast(TextClassificationPipeline, model.pipeline))
     prediction = await unless_disconnected(request, model.predict(texts, TextOptions(explain=body.explain), deadline))

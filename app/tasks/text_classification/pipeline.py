@@ -95,9 +95,14 @@ class TextClassificationPipeline:
         """A text to its own row, and, to explain it, one more for each span taken out."""
         encoding = self._tokenizer.encode(item)
         rows = [TextRow(encoding.input_ids, encoding)]
-        if options.explain and len(encoding.input_ids) > 1:
-            rows += [TextRow(np.delete(encoding.input_ids, slice(*span)), encoding, span) for span in self._spans(encoding)]
+        if options.explain:
+            rows += [TextRow(self._without(encoding, span), encoding, span) for span in self._spans(encoding)]
         return rows
+
+    def _without(self, encoding: Encoding, span: tuple[int, int]) -> NDArray[np.int64]:
+        """The other tokens; where there are none, the unknown one, as for a text without a token."""
+        rest = np.delete(encoding.input_ids, slice(*span))
+        return rest if len(rest) else np.array([self._tokenizer.unknown_id], encoding.input_ids.dtype)
 
     def _spans(self, encoding: Encoding) -> list[tuple[int, int]]:
         """The spans to take out: none reaches over the gap where a long text lost its middle."""

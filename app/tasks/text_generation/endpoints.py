@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.bodies import read_json
-from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline, get_model, schema_of
+from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline, get_model, schema_of, with_query
 from app.api.disconnect import unless_disconnected
 from app.api.error_handlers import ERROR_RESPONSES
 from app.api.event_stream import EventStream, error_event, event
@@ -57,7 +57,7 @@ async def generate_text(request: Request) -> Response:
     the other fields of the answer as well. A prompt with a character that the model does not know is refused.
     """
     model, deadline = get_model(request, TASK, GenerativeModel), get_deadline(request)
-    body = await read_json(request, TextGenerationRequest)
+    body = with_query(request, await read_json(request, TextGenerationRequest))
     started = time.monotonic()
     with ExitStack() as work:
         text, texts = write_text(model, body, settings(request), deadline, work)

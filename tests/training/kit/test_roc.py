@@ -124,10 +124,10 @@ def test_balanced_accuracy_agrees_with_scikit_learn(noisy: tuple[np.ndarray, np.
     assert found.low < found.value < found.high
 
 
-def test_bands_agree_with_single_thresholds(noisy: tuple[np.ndarray, np.ndarray]) -> None:
+def test_bands_are_the_percentiles_of_each_replicates_rates(noisy: tuple[np.ndarray, np.ndarray]) -> None:
     scores, positive = noisy
     bootstrap = GroupBootstrap([str(i) for i in range(len(scores))], replicates=100)
     sensitivity_band, specificity_band = bootstrap.rate_bands(scores, positive, np.array([0.0, 1.0]))
-    sensitivity, specificity = bootstrap.rates(scores, positive, 1.0)
-    assert sensitivity_band[1].tolist() == pytest.approx([sensitivity.low, sensitivity.high])
-    assert specificity_band[1].tolist() == pytest.approx([specificity.low, specificity.high])
+    for band, hit, members in ((sensitivity_band, scores >= 1.0, positive), (specificity_band, scores < 1.0, ~positive)):
+        shares = [np.average(hit[members], weights=weights[members]) for weights in bootstrap.weights]
+        assert band[1].tolist() == pytest.approx(np.percentile(shares, [2.5, 97.5]).tolist())

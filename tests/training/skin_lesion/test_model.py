@@ -22,7 +22,7 @@ from training.recipes.skin_lesion.epochs import average
 from training.recipes.skin_lesion.figures import InsaneFigure, age_group, check_sane, decision_curve
 from training.recipes.skin_lesion.model import VARIANTS, SkinLesionNet, load_imagenet
 from training.recipes.skin_lesion.selection import refuse_seen_lesions
-from training.recipes.skin_lesion.targets import QUESTIONS, Scored, build_target
+from training.recipes.skin_lesion.targets import QUESTIONS, Scored, Unseen, build_target
 from training.recipes.skin_lesion.teachers import teach
 from training.recipes.skin_lesion.train import optimizer_for, set_learning_rate
 
@@ -182,13 +182,19 @@ def separable(count: int, seed: int) -> Scored:
 
 def test_promised_sensitivities_are_ordered_and_hold_on_many_unseen_lesions() -> None:
     validation, test = separable(3000, 0), separable(3000, 1)
-    target = build_target(QUESTIONS[0], validation, test, GroupBootstrap([str(i) for i in range(3000)], replicates=200), "test")
+    tested = Unseen(test, separable(3000, 2), GroupBootstrap([str(i) for i in range(3000)], replicates=200), "test")
+    target = build_target(QUESTIONS[0], validation, tested)
     thresholds = [target.operating_point(f"sensitivity-{percent}").threshold for percent in (82, 89, 95)]
     assert thresholds == sorted(thresholds, reverse=True)
     for promise in (0.82, 0.89, 0.95):
         point = target.operating_point(f"sensitivity-{round(promise * 100)}")
         assert point.sensitivity.value == pytest.approx(promise, abs=0.04)
         assert point.sensitivity.ci95[0] < point.sensitivity.value < point.sensitivity.ci95[1]
+        assert target.at(point.threshold) == (point.sensitivity, point.specificity)
+        called = QUESTIONS[0].score(test.probabilities) >= point.threshold
+        assert point.sensitivity.value == pytest.approx(called[QUESTIONS[0].positive(test.labels)].mean(), abs=1e-4)
+    assert target.augmented is not None
+    assert target.augmented.at(0.5) != target.at(0.5)
 
 
 def test_malignant_sums_its_three_diagnoses() -> None:

@@ -23,7 +23,7 @@ from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS, SkinLesions, load
 from training.recipes.skin_lesion.figures import check_sane, decision_curve, describe_classes, describe_subgroups, measure_figures
 from training.recipes.skin_lesion.selection import choose_weights, load_chosen
-from training.recipes.skin_lesion.targets import QUESTIONS, Scored, build_target
+from training.recipes.skin_lesion.targets import QUESTIONS, Scored, Unseen, build_target
 from training.recipes.skin_lesion.train import predict
 
 VIEWS = 8  # turns and flips of a square
@@ -41,13 +41,14 @@ def main(run: Run[Config]) -> None:
     one_view = {split: Scored(softmax(logits[split][0], temperature), truth[split]) for split in truth}
     tested = [lesions.records[i] for i in lesions.splits["test"]]
     bootstrap = GroupBootstrap([record.lesion_id for record in tested])
-    figures = {"one view": measure_figures(one_view["test"], bootstrap)}
+    figures, averaged = {"one view": measure_figures(one_view["test"], bootstrap)}, None
     check_sane(figures["one view"])
     if run.config.compare_views:
         averaged = Scored(softmax(logits["test"], temperature).mean(0), truth["test"])
         figures["eight views"] = measure_figures(averaged, bootstrap)
     measured_on = f"test split, {len(tested):,} images of {len({record.lesion_id for record in tested}):,} lesions"
-    targets = [build_target(question, one_view["validation"], one_view["test"], bootstrap, measured_on) for question in QUESTIONS]
+    split = Unseen(one_view["test"], averaged, bootstrap, measured_on)
+    targets = [build_target(question, one_view["validation"], split) for question in QUESTIONS]
     evaluation: dict[str, Any] = {
         "data": lesions.source | {"splits": count_splits(lesions)},
         "weights": {"runs": chosen["parts"], "prior_shift": chosen["prior_shift"], "validation": chosen["measured"]},

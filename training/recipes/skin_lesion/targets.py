@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.contract.classification import Estimate, OperatingPoint, RocCurve, SensitivityTable, Target
+from app.contract.classification import Estimate, Measurement, OperatingPoint, RocCurve, Scores, SensitivityTable, Target
 from training.kit.roc import GroupBootstrap, Interval, curve_thresholds, promised_sensitivities, rates, youden_threshold
 from training.recipes.skin_lesion.data import LABELS
 
@@ -54,50 +54,67 @@ class Scored:
     labels: NDArray[np.int64]
 
 
-def build_target(question: Question, validation: Scored, test: Scored, bootstrap: GroupBootstrap, measured_on: str) -> Target:
-    """Thresholds from validation, everything else from test. `bootstrap` draws test lesions."""
+@dataclass(frozen=True)
+class Unseen:
+    """The test split: probabilities of one view and of the mean of eight, and what draws its lesions."""
+
+    one_view: Scored
+    eight_views: Scored | None
+    bootstrap: GroupBootstrap
+    name: str  # "test split, 1,338 images of 982 lesions"
+
+
+def build_target(question: Question, validation: Scored, test: Unseen) -> Target:
+    """Thresholds from validation, everything else from test."""
     chosen_from, positive = question.score(validation.probabilities), question.positive(validation.labels)
     thresholds, sensitivities = promised_sensitivities(chosen_from[positive])
     selection = SensitivityTable(threshold=_floats(thresholds), sensitivity=_floats(sensitivities))
-    chosen = {"youden": youden_threshold(chosen_from, positive)}
-    chosen |= {name: selection.highest_threshold(promise) for name, promise in PROMISES.items()}
-    scores, truth = question.score(test.probabilities), question.positive(test.labels)
+    (youden,) = _floats(np.array([youden_threshold(chosen_from, positive)]))
+    chosen = {"youden": youden} | {name: selection.highest_threshold(promise) for name, promise in PROMISES.items()}
+    one_view, eight_views = (
+        scored and measure(question, scored, test.bootstrap, list(chosen.values()), test.name + note)
+        for scored, note in ((test.one_view, ""), (test.eight_views, ", each the mean of eight views"))
+    )
     return Target(
+        **dict(one_view),
         name=question.name,
         title=question.title,
         labels=question.labels,
-        roc=build_curve(scores, truth, bootstrap),
         selection=selection,
-        operating_points=tuple(_point(name, threshold, scores, truth, bootstrap) for name, threshold in chosen.items()),
+        operating_points=tuple(_point(name, threshold, one_view) for name, threshold in chosen.items()),
         default_operating_point=DEFAULT_POINT,
-        measured_on=measured_on,
+        augmented=eight_views,
     )
 
 
-def build_curve(scores: Floats, positive: NDArray[np.bool_], bootstrap: GroupBootstrap) -> RocCurve:
-    thresholds = curve_thresholds(scores, positive)
-    sensitivity, specificity = rates(scores, positive, thresholds)
-    sensitivity_band, specificity_band = bootstrap.rate_bands(scores, positive, thresholds)
-    return RocCurve(
+def measure(question: Question, test: Scored, bootstrap: GroupBootstrap, thresholds: list[float], name: str) -> Measurement:
+    """The curve, which goes through the given thresholds, and the scores behind it."""
+    scores, positive = question.score(test.probabilities), question.positive(test.labels)
+    thresholds_of_curve = np.unique([*curve_thresholds(scores, positive), *thresholds])
+    sensitivity, specificity = rates(scores, positive, thresholds_of_curve)
+    sensitivity_band, specificity_band = bootstrap.rate_bands(scores, positive, thresholds_of_curve)
+    curve = RocCurve(
         split="test",
         n_positive=int(positive.sum()),
         n_negative=int((~positive).sum()),
         auroc=estimate(bootstrap.auroc(scores, positive)),
-        threshold=_floats(thresholds),
+        threshold=_floats(thresholds_of_curve),
         sensitivity=_floats(sensitivity),
         specificity=_floats(specificity),
         sensitivity_ci95=tuple((low, high) for low, high in sensitivity_band.round(4).tolist()),
         specificity_ci95=tuple((low, high) for low, high in specificity_band.round(4).tolist()),
     )
+    behind = Scores(positive=_floats(np.sort(scores[positive])), negative=_floats(np.sort(scores[~positive])))
+    return Measurement(measured_on=name, roc=curve, scores=behind)
+
+
+def _point(name: str, threshold: float, measurement: Measurement) -> OperatingPoint:
+    sensitivity, specificity = measurement.at(threshold)
+    return OperatingPoint(name=name, threshold=threshold, sensitivity=sensitivity, specificity=specificity)
 
 
 def estimate(interval: Interval) -> Estimate:
     return Estimate(value=round(interval.value, 4), ci95=(round(interval.low, 4), round(interval.high, 4)))
-
-
-def _point(name: str, threshold: float, scores: Floats, positive: NDArray[np.bool_], bootstrap: GroupBootstrap) -> OperatingPoint:
-    sensitivity, specificity = bootstrap.rates(scores, positive, threshold)
-    return OperatingPoint(name=name, threshold=threshold, sensitivity=estimate(sensitivity), specificity=estimate(specificity))
 
 
 def _floats(values: Floats) -> tuple[float, ...]:
