@@ -90,7 +90,9 @@ def _refuse_twice(name: str, given: Mapping[str, Any]) -> None:
 def with_query(request: Request, body: Options) -> Options:
     """A JSON body with the options that stand in the query instead. Raises InvalidOption."""
     query = query_options(request)
-    return validate(type(body), join_options(query, body.model_dump(exclude_unset=True))) if query else body
+    if not query:
+        return body
+    return validate(type(body), join_options(query, body.model_dump(exclude_unset=True)), strict=False)
 
 
 def get_deadline(request: Request) -> float:

@@ -97,10 +97,10 @@ def without_collections() -> Iterator[None]:
             gc.enable()
 
 
-def validate(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """Fields to a schema. Raises InvalidOption."""
+def validate(model: type[Model], values: Mapping[str, Any], strict: bool | None = None) -> Model:
+    """Fields to a schema; `strict` other than the schema's own says whether a number may stand in a string. Raises InvalidOption."""
     try:
-        return model.model_validate(values)
+        return model.model_validate(values, strict=strict)
     except ValidationError as error:
         raise explain_failure(error) from None
 

@@ -20,6 +20,7 @@ from app.contract.classification import softmax
 from app.contract.manifest import load_manifest
 from tests.training.skin_lesion.conftest import MakeRun
 from training.kit.config import ConfigError
+from training.kit.data import DataError
 from training.kit.processes import launch_fabric
 from training.kit.run import Run
 from training.kit.run_log import RunLog
@@ -208,6 +209,13 @@ def test_an_ensemble_names_its_runs_their_settings_and_the_time_of_all(ensemble_
     alone = load_manifest(finished_run.models / "skin-lesion" / "1").provenance
     assert manifest.provenance.duration_s == pytest.approx(2 * alone.duration_s, abs=0.2)
     assert (manifest.provenance.hardware, manifest.provenance.trained_at) == (alone.hardware, alone.trained_at)
+
+
+def test_to_evaluate_what_was_not_trained_is_refused_before_the_data_is_prepared(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    with pytest.raises(DataError, match="holds no trained epoch"):
+        evaluate.main(run)
+    assert not (run.directory / "prepared").exists()
 
 
 def test_an_ensemble_is_not_trained(ensemble_run: Run[Config]) -> None:

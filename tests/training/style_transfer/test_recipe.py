@@ -141,6 +141,27 @@ def test_a_painting_of_ones_own_becomes_a_style_and_the_others_stay(finished_run
     assert [(choice.name, choice.title) for choice in manifest.condition.choices][2] == ("my-checks", "My checks")
 
 
+def test_without_a_run_a_style_is_added_to_the_exported_model(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path, f"painting={tmp_path / 'my_checks.png'}", "added_steps=2")
+    (tmp_path / "my_checks.png").write_bytes(synthetic.painting("checks"))
+    shutil.copytree(finished_run.models, run.models)
+    for expected, found in zip(load_network(finished_run)[0].parameters(), load_network(run)[0].parameters(), strict=True):
+        assert torch.equal(found, expected)
+    add_style.main(run)
+    assert load_network(run)[1][-1] == run.config.painting
+    with pytest.raises(DataError, match="cannot be trained on"):
+        train.main(run)
+
+
+def test_an_exported_model_of_another_network_is_not_taken_for_this_one(
+    finished_run: Run[Config], make_run: MakeRun, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path, "net.blocks=3")
+    shutil.copytree(finished_run.models, run.models)
+    with pytest.raises(DataError, match="is missing: run"):
+        load_network(run)
+
+
 def test_add_style_without_a_painting_says_how(finished_run: Run[Config]) -> None:
     with pytest.raises(ConfigError, match=r"add-style painting\.jpg"):
         add_style.main(finished_run)

@@ -14,11 +14,17 @@ from training.kit.data import DataError
 Weights = dict[str, Tensor]
 
 
-def ranked_epochs(directory: Path, recipe: str) -> list[dict[str, Any]]:
-    """What a run kept of each epoch, the best on validation lesions first."""
-    states = [state for path in sorted((directory / "epochs").glob("*.pt")) if (state := checkpoint.load(path))]
-    if not states:
+def epoch_files(directory: Path, recipe: str) -> list[Path]:
+    """One a trained epoch. Raises DataError where there is none."""
+    files = sorted((directory / "epochs").glob("*.pt"))
+    if not files:
         raise DataError(f"{directory} holds no trained epoch; run `axon-train {recipe} train` first")
+    return files
+
+
+def ranked_epochs(directory: Path, recipe: str) -> list[dict[str, Any]]:
+    """What a run kept of each epoch, the best on validation lesions first. Raises DataError."""
+    states = [state for path in epoch_files(directory, recipe) if (state := checkpoint.load(path))]
     return sorted(states, key=lambda state: -state["measured"]["score"])
 
 

@@ -21,6 +21,7 @@ from training.kit.run import Run
 from training.recipes.skin_lesion import plots
 from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS, SkinLesions, load
+from training.recipes.skin_lesion.epochs import epoch_files
 from training.recipes.skin_lesion.figures import check_sane, decision_curve, describe_classes, describe_subgroups, measure_figures
 from training.recipes.skin_lesion.selection import choose_weights, load_chosen
 from training.recipes.skin_lesion.targets import QUESTIONS, Scored, Unseen, build_target
@@ -30,6 +31,8 @@ VIEWS = 8  # turns and flips of a square
 
 
 def main(run: Run[Config]) -> None:
+    for folder in run.config.members or (".",):
+        epoch_files(run.directory / folder, run.recipe)  # said before the data set is prepared for nothing
     lesions = load(run)
     choose_weights(run, lesions)
     network, chosen = load_chosen(run)

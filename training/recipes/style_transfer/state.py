@@ -16,6 +16,7 @@ from training.kit.run import Run
 from training.recipes.style_transfer.config import Config
 from training.recipes.style_transfer.data import choice_name
 from training.recipes.style_transfer.model import TransformNet, style_rows, with_new_style
+from training.recipes.style_transfer.shipped import read_exported
 
 
 def build(config: Config) -> TransformNet:
@@ -33,6 +34,8 @@ def resume(run: Run[Config], network: nn.Module, average: nn.Module, optimizer: 
     state = checkpoint.load(run.checkpoint)
     if state is None:
         return 0, 0.0
+    if "optimizer" not in state:
+        raise DataError(f"{run.checkpoint} was made of the exported model, which cannot be trained on: give `--run` another folder")
     network.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])
@@ -58,10 +61,14 @@ def load_network(run: Run[Config]) -> tuple[TransformNet, list[str]]:
 
 
 def load_progress(run: Run[Config]) -> dict[str, Any]:
-    """The checkpoint as it is. Raises DataError."""
+    """The checkpoint as it is; where there is none, one is made of the exported model. Raises DataError."""
     state = checkpoint.load(run.checkpoint)
     if state is None:
-        raise DataError(f"{run.checkpoint} is missing: run `axon-train {run.recipe} train` with this preset first")
+        state = read_exported(run)
+        if state is None:
+            raise DataError(f"{run.checkpoint} is missing: run `axon-train {run.recipe} train` with this preset first")
+        print(f"{run.checkpoint} is missing: going on with the model in {run.models}", flush=True)
+        checkpoint.save(run.checkpoint, state)
     return state
 
 
