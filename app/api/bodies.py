@@ -169,4 +169,4 @@ def _read_base64(body: _ImageJson) -> ImageBody:
         raise BadRequest("image is not valid base64", param="image") from None
     if not data:
         raise BadRequest("image is empty", param="image")
-    return ImageBody(data, dict(body.model_extra or {}))
+    return ImageBody(data, {name: value for name, value in (body.model_extra or {}).items() if value is not None})

@@ -187,6 +187,13 @@ def test_a_wrong_option_is_refused_by_name(client: TestClient, send: Any, url: s
     assert_refused(send(client, scene_png(), options, url), 422, "invalid_option", param=param, says=says)
 
 
+def test_a_null_is_an_option_that_was_left_out(client: TestClient) -> None:
+    body = {"image": base64.b64encode(scene_png()).decode(), "style": "moss"}
+    left_out = client.post(TINTS, json=body)
+    nulls = client.post(TINTS, json=body | {"preserve_colour": None, "strength": None, "styles": None})
+    assert (nulls.status_code, nulls.headers["x-options"]) == (200, left_out.headers["x-options"])
+
+
 def test_options_of_the_body_and_of_the_query_belong_together(client: TestClient) -> None:
     body = {"image": base64.b64encode(scene_png()).decode(), "strength": 0}
     response = client.post(TINTS, json=body, params={"style": "moss"})

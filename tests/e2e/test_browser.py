@@ -103,6 +103,8 @@ def test_the_demo_page_decides_about_a_drawn_spot(browser: Browser, server: Runn
     assert browser.text(".decision strong").startswith("melanoma: ")
     browser.run("const slider = document.querySelector('input[type=range]'); slider.value = 0; slider.dispatchEvent(new Event('change'))")
     browser.find(".decision.positive")  # at threshold 0 everything is positive
+    browser.click("label.beside input")
+    assert "eight views" in browser.text(".decision[data-views='8'] .quiet")
     assert elsewhere(browser.requested(), server) == []
 
 

@@ -7,7 +7,7 @@ export function show(place, model) {
   const picture = element("img", { class: "picture", alt: "the picture that was sent", hidden: true });
   const answer = element("div", { "aria-live": "polite" });
   const question = element("div");
-  const augment = element("input", { type: "checkbox", change: () => classify() });
+  const augment = element("input", { type: "checkbox", change: () => (state.target ? draw() : classify()) });
 
   async function classify() {
     if (!state.image) return;
@@ -16,7 +16,7 @@ export function show(place, model) {
       const url = `/v1/image-classification/${model.id}?${query}`;
       const found = await ask(url, { method: "POST", headers: { "Content-Type": state.image.type }, body: state.image });
       const likely = found.predictions.map(({ title, probability }) => [title, probability]);
-      answer.replaceChildren(bars(likely), ...(found.decision ? [describe(found.decision)] : []));
+      answer.replaceChildren(bars(likely), ...(found.decision ? [describe(found.decision, augment.checked ? 8 : 1)] : []));
     });
   }
 
@@ -27,11 +27,17 @@ export function show(place, model) {
     classify();
   }
 
-  async function ask_about(target) {
-    Object.assign(state, { target, rule: {} });
+  /** The curve of one view, or of eight where those were measured; the curve then asks for its default point. */
+  async function draw() {
+    const eight = augment.checked && Boolean(model.card.targets.find(({ name }) => name === state.target).augmented);
+    const url = `/v1/image-classification/${model.id}/roc?target=${state.target}&augment=${eight}`;
     const decide = (rule) => { state.rule = rule; classify(); };
-    await shown(question, async () => question.replaceChildren(drawRoc(await ask(`/v1/image-classification/${model.id}/roc?target=${target}`), decide)));
-    classify();
+    await shown(question, async () => question.replaceChildren(drawRoc(await ask(url), decide)));
+  }
+
+  function ask_about(target) {
+    Object.assign(state, { target, rule: {} });
+    draw();
   }
 
   const targets = model.card.targets.map(({ name, title }) => element("option", { value: name, selected: name === state.target }, title));
@@ -60,12 +66,14 @@ const spot = () => drawn(200, 150, (pen) => {
   pen.fill();
 });
 
-function describe({ target, positive, probability, threshold, operating_point: point, sensitivity, specificity, measured_on: where }) {
+function describe({ target, positive, probability, threshold, operating_point: point, sensitivity, specificity, measured_on: where }, views) {
   const rule = point ? `${point}, threshold ${threshold.toFixed(3)}` : `threshold ${threshold.toFixed(3)}`;
   const range = ({ value, ci95 }) => `${percent(value)} (${percent(ci95[0])} to ${percent(ci95[1])})`;
-  return element("div", { class: positive ? "decision positive" : "decision" },
+  return element("div", { class: positive ? "decision positive" : "decision", "data-views": views },
     element("strong", {}, `${target}: ${positive ? "positive" : "negative"}`),
     element("p", {}, `Probability ${percent(probability)}; ${rule}.`),
-    element("p", { class: "quiet" }, `At this threshold: sensitivity ${range(sensitivity)}, specificity ${range(specificity)}, measured on the ${where}.`),
+    element("p", { class: "quiet" }, where
+      ? `At this threshold: sensitivity ${range(sensitivity)}, specificity ${range(specificity)}, measured on the ${where}.`
+      : "How often that is right was not measured for eight views."),
   );
 }
