@@ -15,6 +15,8 @@ from app.contract.manifest import NAME_PATTERN
 from app.keys import MIN_KEY_CHARS, ApiKey, digest_of, holder_of, parse_keys
 from app.runtime.device import Device
 
+DEFAULT_PORT = 8000
+
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?|\*")
 
 
@@ -52,6 +54,11 @@ def _are_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _no_link(port: Any) -> Any:
+    """Kubernetes sets AXON_PORT=tcp://10.0.0.1:8000 beside a Service that is called axon: that is no choice of anybody's."""
+    return DEFAULT_PORT if isinstance(port, str) and port.startswith("tcp://") else port
+
+
 def _has_tracing(wanted: bool) -> bool:
     if wanted:
         try:
@@ -74,7 +81,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="AXON_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
-    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    port: Annotated[int, BeforeValidator(_no_link)] = Field(
+        default=DEFAULT_PORT, ge=0, le=65535, description="port to listen on; 0 takes a free one"
+    )
     models: Path = Field(default=Path("models"), description="the model repository")
     log_format: Literal["text", "json"] = Field(default="text", description="form of the log lines")
     traces: Traces = Field(default=False, description="send OpenTelemetry traces, to where its own OTEL_* variables say")

@@ -14,6 +14,7 @@ from training import recipes
 from training.kit.config import ConfigError, load_config
 from training.kit.data import DataError
 from training.kit.run import Run
+from training.kit.sanity import InsaneFigure
 
 COMMANDS = ("prepare", "train", "evaluate", "export")
 OPTIONS = ("--help", "--preset", "--data-root", "--run", "--run-folder", "--models")
@@ -86,7 +87,7 @@ def main() -> None:
         )
         step = importlib.import_module(module)
         (step.prepare if arguments.command == "prepare" else step.main)(run)
-    except (ConfigError, DataError) as error:
+    except (ConfigError, DataError, InsaneFigure) as error:
         sys.exit(f"axon-train: {error}")
 
 

@@ -24,6 +24,6 @@ async def require_admin(request: Request, credentials: Credentials) -> None:
     expected = admin_digest(request)
     if expected is None:
         raise Forbidden("this is switched off; a server that is started with AXON_ADMIN_KEY_FILE does it for whoever has that key")
-    given = b"" if credentials is None else credentials.credentials.encode("utf-8", "surrogateescape")
+    given = b"" if credentials is None else credentials.credentials.encode("latin-1")  # as it was decoded: the bytes that were sent
     if not hmac.compare_digest(digest_of(given), expected):
         raise Unauthorized("this needs the admin key, as Authorization: Bearer")

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from app.errors import BadRequest, InputTooLarge, InvalidOption, ServingError
 
 Model = TypeVar("Model", bound=BaseModel)
+Words = Callable[[Sequence[Mapping[str, Any]]], ServingError]
 
 MAX_ECHO_CHARS = 64
 MAX_FINDINGS = 1000
@@ -79,7 +80,7 @@ def explain_place(errors: Sequence[Mapping[str, Any]]) -> BadRequest:
     return BadRequest(f"{place[:MAX_ECHO_CHARS]} {words}" if place else problem.message)
 
 
-def explain_failure(error: ValidationError, words: Callable[[Sequence[Mapping[str, Any]]], ServingError] = explain) -> ServingError:
+def explain_failure(error: ValidationError, words: Words = explain) -> ServingError:
     """As `explain`, but for so many findings that to list them would take longer than all else."""
     count = error.error_count()
     return words(error.errors()) if count <= MAX_FINDINGS else BadRequest(f"the body has {count:,} mistakes")
@@ -105,8 +106,8 @@ def validate(model: type[Model], values: Mapping[str, Any], strict: bool | None 
         raise explain_failure(error) from None
 
 
-def validate_json(model: type[Model], body: bytes) -> Model:
-    """A JSON body to a schema. Raises BadRequest, InputTooLarge or InvalidOption."""
+def validate_json(model: type[Model], body: bytes, words: Words = explain) -> Model:
+    """A JSON body to a schema; `words` say what is wrong with it. Raises BadRequest, InputTooLarge or InvalidOption."""
     if not body.strip():
         raise BadRequest("the body is empty; send a JSON object")
     check_collections(body)
@@ -114,4 +115,4 @@ def validate_json(model: type[Model], body: bytes) -> Model:
         with without_collections():
             return model.model_validate_json(body)
     except ValidationError as error:
-        raise explain_failure(error) from None
+        raise explain_failure(error, words) from None

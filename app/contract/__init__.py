@@ -1,4 +1,4 @@
 """What training and serving share: one implementation of every procedure, one class for the manifest.
 
-Imports numpy, Pillow, pydantic, tokenizers and the standard library; nothing else.
+Imports numpy, Pillow, pydantic, tokenizers, the standard library and `app.errors`; nothing else.
 """

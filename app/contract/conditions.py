@@ -20,7 +20,7 @@ Weights = NDArray[np.float32]  # (C,)
 
 ChoiceName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,63}$")]  # no comma and no colon: a mix is written with them
 MAX_MIX_CHARS = 4096
-TAKEN = ("model", "image", "strength", "preserve_colour", "max_side_px")  # options that every model of pictures has
+TAKEN = ("model", "version", "image", "strength", "preserve_colour", "max_side_px")  # options that every model of pictures has
 
 _SHARE = re.compile(r"\s*([^:]*?)\s*:\s*([0-9.eE+-]{1,32})\s*")
 

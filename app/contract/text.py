@@ -1,4 +1,4 @@
-"""Text to token ids: the one path that training, evaluation and serving all take.
+"""Text to token ids: the path that is served, and held equal to what training read by the export's proof.
 
 Letters: T tokens of one text, B texts of a batch, V tokens of a vocabulary.
 """

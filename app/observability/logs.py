@@ -25,6 +25,8 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = getattr(record, FIELDS, {})
+        if request_id := REQUEST_ID.get():
+            fields = {"request_id": request_id} | fields
         record.details = "".join(f" {name}={value!r}" if isinstance(value, str) else f" {name}={value}" for name, value in fields.items())
         return super().format(record)
 

@@ -52,7 +52,7 @@ class RequestContext:
         try:
             await self._app(scope, receive, send_with_id)
         except Exception:
-            error_logger.exception("%s %r failed, request %s", scope["method"], scope["path"][:MAX_PATH_CHARS], request_id.decode())
+            error_logger.exception("%s %r failed", scope["method"], scope["path"][:MAX_PATH_CHARS])
             if status == 0:
                 await self._internal_error(scope, receive, send_with_id)
         finally:

@@ -277,7 +277,8 @@ class ContinuousBatcher:
         self._deliver(sequences, progress)
         run_s, done = time.monotonic() - started, work - sum(sequence.tokens_left for sequence in sequences)
         self._token_s += SMOOTHING * (run_s / max(1, done) - self._token_s)
-        self._metrics.steps(max(1, done // len(sequences)), len(sequences), run_s)
+        runs = max([1, *(len(brought.generated.ids) for brought in progress if brought.generated is not None)])
+        self._metrics.steps(runs, len(sequences), run_s)
 
     def _deliver(self, sequences: list[LiveSequence], progress: list[Progress]) -> None:
         now, generated = time.monotonic(), 0

@@ -209,6 +209,8 @@ class ModelRepository:
         task = asyncio.current_task()
         assert task is not None
         self._loading = asyncio.wrap_future(await asyncio.to_thread(self._begin, name, version))
+        if self._closed:  # meanwhile
+            self._loading.cancel()
         try:
             return await self._loading
         except asyncio.CancelledError:

@@ -39,7 +39,6 @@ class RunThreads(Executor):
     """
 
     def __init__(self, size: int, stuck_after_s: float, stuck: Callable[[float], Exception] = RunStuck) -> None:
-        self.given_up = 0  # runs, since the start
         self._stuck_after_s = stuck_after_s
         self._stuck = stuck
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
@@ -103,7 +102,6 @@ class RunThreads(Executor):
                 del self._running[thread]
                 self._threads.discard(thread)
                 self._start_thread()
-            self.given_up += len(stuck)
         return list(stuck.values())
 
 

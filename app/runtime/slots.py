@@ -151,11 +151,6 @@ class Slots:
         self._state[index], self._last_ids[index] = self._state[last], self._last_ids[last]
         self._sampler.remove(index)
 
-    def clear(self) -> None:
-        """Free every row."""
-        while self.live:
-            self.remove(self.live[-1])
-
     def make_independent(self) -> bool:
         """Make a sequence's bits independent of how many run beside it; False if the graph's own kernels gave that away.
 

@@ -68,7 +68,6 @@ def test_a_stuck_run_is_failed_and_its_thread_replaced(gate: threading.Event, ca
         with pytest.raises(RunStuck, match=r"a run took longer than 0\.2 s and was given up"):
             stuck.result(10)
         assert behind.result(10) == 7  # on the thread that took its place
-        assert threads.given_up == 1
         gate.set()
         wait_until(lambda: "came back after" in caplog.text)
     assert "a run takes longer than 0.2 s: it is given up, and its thread is replaced" in caplog.text
@@ -87,7 +86,6 @@ def test_all_threads_may_get_stuck_and_the_work_goes_on(gate: threading.Event) -
 def test_what_takes_nearly_too_long_is_left_alone() -> None:
     with RunThreads(1, 0.5) as threads:
         assert all(threads.submit(time.sleep, 0.2).exception(10) is None for _ in range(4))
-        assert threads.given_up == 0
 
 
 def test_the_end_does_not_wait_for_a_thread_that_is_stuck(gate: threading.Event) -> None:

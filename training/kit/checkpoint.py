@@ -24,6 +24,11 @@ def save(path: Path, state: dict[str, Any]) -> None:
     partial.replace(path)
 
 
+def averaged(state: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The weights that an `AveragedModel` left in `state["average"]`, by the names that the network itself has for them."""
+    return {name.removeprefix("module."): value for name, value in state["average"].items() if name.startswith("module.")}
+
+
 def load(path: Path) -> dict[str, Any] | None:
     """The saved state on the CPU, or None when there is none. Tensors and plain data only: no pickled code."""
     if not path.is_file():

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
 from pydantic_core import to_json
 
 from app.api.open_inference.schemas import InferInput, InferRequest, Parameters
 from app.api.open_inference.tensors import from_binary, from_json, to_binary, to_json_numbers
-from app.api.validation import MAX_ECHO_CHARS, check_collections, explain_failure, explain_place, without_collections
+from app.api.validation import MAX_ECHO_CHARS, explain_place, validate_json
 from app.contract.manifest import Graph, ModelManifest, TensorSpec
 from app.errors import BadRequest
 from app.runtime.pipeline import Tensors
@@ -34,7 +33,7 @@ def decode(body: bytes, json_bytes: int | None, graph: Graph, encoded_input: Ten
         return _decode_raw(body, graph)
     if json_bytes is not None and json_bytes > len(body):
         raise BadRequest(f"{json_bytes:,} bytes of JSON are announced, the body has {len(body):,} bytes")
-    request = _parse(body[:json_bytes])
+    request = validate_json(InferRequest, body[:json_bytes], explain_place)
     parameters = _parameters(request.parameters, ("binary_data_output", "timeout"))
     return Inference(
         inputs=_inputs(request, graph, encoded_input, memoryview(body)[len(body) if json_bytes is None else json_bytes :]),
@@ -66,15 +65,6 @@ def encode(inference: Inference, manifest: ModelManifest, tensors: Tensors) -> t
 def _with(json_object: bytes, name: str, json_value: bytes) -> bytes:
     """The object with one field more."""
     return b"".join([json_object[:-1], f',"{name}":'.encode(), json_value, b"}"])
-
-
-def _parse(body: bytes) -> InferRequest:
-    check_collections(body)
-    try:
-        with without_collections():
-            return InferRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise explain_failure(error, explain_place) from None
 
 
 def _decode_raw(body: bytes, graph: Graph) -> Inference:

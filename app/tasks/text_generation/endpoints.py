@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Sized
+from collections.abc import AsyncIterator, Callable, Sequence, Sized
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, cast
@@ -74,7 +74,7 @@ def write_text(
 ) -> tuple[GeneratedText, Texts]:
     """The text in the making, alone and as the request's only one; it is given up when `work` closes."""
     check_prompt(body.prompt, limits)
-    check_length(body.max_tokens, limits)
+    check_work(body.max_tokens, [body.prompt], 1, limits)
     pipeline, changed = cast(TextGenerationPipeline, model.pipeline), asyncio.Event()
     text = GeneratedText(pipeline.tokenizer, stop_strings(body.stop), changed)
     work.enter_context(model.generating([(_generation(model, body), text)], deadline))
@@ -86,9 +86,14 @@ def check_prompt(prompt: Sized, limits: Settings) -> None:
         raise InputTooLarge(f"a prompt has {len(prompt):,} characters; the limit is {limits.max_text_chars:,}", param="prompt")
 
 
-def check_length(max_tokens: int, limits: Settings) -> None:
+def check_work(max_tokens: int, prompts: Sequence[Sized], texts_per_prompt: int, limits: Settings) -> None:
+    """Whether one request may ask for so much. Raises InputTooLarge."""
     if max_tokens > limits.max_generated_tokens:
         raise InputTooLarge(f"max_tokens is {max_tokens:,}; the limit is {limits.max_generated_tokens:,}", param="max_tokens")
+    tokens = texts_per_prompt * sum(len(prompt) + max_tokens for prompt in prompts)
+    if tokens > limits.max_request_tokens:
+        texts = f"{len(prompts) * texts_per_prompt:,} texts of up to {max_tokens:,} tokens, with their prompts,"
+        raise InputTooLarge(f"{texts} are {tokens:,} tokens; the limit is {limits.max_request_tokens:,}", param="max_tokens")
 
 
 def _generation(model: GenerativeModel, body: TextGenerationRequest) -> GenerationRequest:

@@ -28,7 +28,7 @@ from app.errors import InputTooLarge, InvalidOption
 from app.runtime.generative_model import GenerativeModel
 from app.runtime.slots import GenerationRequest
 from app.settings import Settings
-from app.tasks.text_generation.endpoints import check_length, check_prompt
+from app.tasks.text_generation.endpoints import check_prompt, check_work
 from app.tasks.text_generation.pipeline import GeneratedText, Piece, TextGenerationPipeline, Texts, TokenInfo
 from app.tasks.text_generation.schemas import (
     CompletionAnswer,
@@ -125,7 +125,7 @@ def _prepare(
     """A request as the batcher wants it. Raises InvalidOption and InputTooLarge."""
     best_of, changed, tokenizer = body.best_of or body.n, asyncio.Event(), pipeline.tokenizer
     given = _prompts(body.prompt, limits)
-    _check_work(body.max_tokens, given, best_of, limits)
+    check_work(body.max_tokens, given, best_of, limits)
     prompts = [_ids(prompt, pipeline) for prompt in given]
     stops, bias = stop_strings(body.stop), _logit_bias(body.logit_bias, tokenizer.vocabulary_size)
     scored = body.logprobs is not None
@@ -153,14 +153,6 @@ def _prompts(prompt: JsonValue, limits: Settings) -> list[str | list[int]]:
             raise InvalidOption("prompt must be a string, a list of strings, a list of token ids, or a list of such lists", param="prompt")
         check_prompt(each, limits)
     return cast(list[str | list[int]], several)
-
-
-def _check_work(max_tokens: int, prompts: Sequence[str | list[int]], best_of: int, limits: Settings) -> None:
-    check_length(max_tokens, limits)
-    tokens = best_of * sum(len(prompt) + max_tokens for prompt in prompts)
-    if tokens > limits.max_request_tokens:
-        texts = f"{len(prompts) * best_of:,} texts of up to {max_tokens:,} tokens, with their prompts,"
-        raise InputTooLarge(f"{texts} are {tokens:,} tokens; the limit is {limits.max_request_tokens:,}", param="max_tokens")
 
 
 def _ids(prompt: str | list[int], pipeline: TextGenerationPipeline) -> NDArray[np.int64]:

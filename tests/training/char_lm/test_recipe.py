@@ -23,10 +23,11 @@ from tests.training.char_lm.conftest import MakeRun
 from training.kit.export import open_session
 from training.kit.run import Run
 from training.kit.run_log import RunLog
+from training.kit.sanity import InsaneFigure
 from training.recipes.char_lm import train
 from training.recipes.char_lm.config import Config
 from training.recipes.char_lm.data import load
-from training.recipes.char_lm.evaluate import InsaneFigure, check_sane
+from training.recipes.char_lm.evaluate import check_sane
 from training.recipes.char_lm.scoring import carried, served
 
 ROOT = Path(__file__).parents[3]

@@ -24,10 +24,11 @@ from tests.training.sentiment.conftest import SMALLER, MakeRun
 from training.kit.export import open_session
 from training.kit.run import Run
 from training.kit.run_log import RunLog
+from training.kit.sanity import InsaneFigure
 from training.recipes.sentiment import finetune, pretrain, train
 from training.recipes.sentiment.config import Config
 from training.recipes.sentiment.data import load_split
-from training.recipes.sentiment.evaluate import InsaneFigure, check_sane
+from training.recipes.sentiment.evaluate import check_sane
 from training.recipes.sentiment.export import inputs
 from training.recipes.sentiment.synthetic import synthetic_reviews
 

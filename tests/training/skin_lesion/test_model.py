@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 from torch.nn import functional as F
 
-from training.kit.config import ConfigError
 from training.kit.roc import GroupBootstrap
+from training.kit.sanity import InsaneFigure
 from training.recipes.skin_lesion import depthwise
 from training.recipes.skin_lesion.archive import Record
 from training.recipes.skin_lesion.augmentation import augment, dihedral, mix
@@ -19,9 +17,8 @@ from training.recipes.skin_lesion.config import Augmentation, Config
 from training.recipes.skin_lesion.data import LABELS
 from training.recipes.skin_lesion.ensemble import Ensemble
 from training.recipes.skin_lesion.epochs import average
-from training.recipes.skin_lesion.figures import InsaneFigure, age_group, check_sane, decision_curve
+from training.recipes.skin_lesion.figures import age_group, check_sane, decision_curve
 from training.recipes.skin_lesion.model import VARIANTS, SkinLesionNet, load_imagenet
-from training.recipes.skin_lesion.selection import refuse_seen_lesions
 from training.recipes.skin_lesion.targets import QUESTIONS, Scored, Unseen, build_target
 from training.recipes.skin_lesion.teachers import teach
 from training.recipes.skin_lesion.train import optimizer_for, set_learning_rate
@@ -155,21 +152,14 @@ def test_a_temperature_goes_into_the_classifier(pixels: torch.Tensor) -> None:
     torch.testing.assert_close(network(pixels), before / 2)
 
 
-def test_a_member_that_was_trained_on_lesions_which_the_ensemble_holds_out_is_refused() -> None:
-    ensemble = Config(validation_share=0.1, test_share=0.1)
-    refuse_seen_lesions(Config(validation_share=0.15, test_share=0.15), ensemble, Path("careful"))
-    with pytest.raises(ConfigError, match="eager held out 10% of the lesions and this ensemble needs 20%"):
-        refuse_seen_lesions(Config(validation_share=0.05, test_share=0.05), ensemble, Path("eager"))
-
-
 def test_teachers_move_a_target_by_their_weight_and_none_leaves_it() -> None:
     labels, images = torch.eye(len(LABELS))[:2], torch.zeros(2, 3, 8, 8)
     sure = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, len(LABELS)))
     torch.nn.init.zeros_(sure[1].weight)
     sure[1].bias.data = torch.tensor([50.0] + [0.0] * 6)  # always certain of the first class
-    moved = teach(torch.nn.ModuleList([sure]), images, labels, 0.7)
+    moved = teach(Ensemble([sure]), images, labels, 0.7)
     torch.testing.assert_close(moved[1], torch.tensor([0.7, 0.3, 0, 0, 0, 0, 0]))
-    assert teach(torch.nn.ModuleList(), images, labels, 0.7) is labels
+    assert teach(None, images, labels, 0.7) is labels
 
 
 def separable(count: int, seed: int) -> Scored:

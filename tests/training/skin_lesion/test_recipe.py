@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -152,7 +153,8 @@ def test_another_seed_gives_another_run(finished_run: Run[Config], make_run: Mak
 
 def test_a_student_starts_as_its_first_teacher(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path, f"teachers=['{finished_run.directory}']")
-    (teacher,) = teachers = load_teachers(run)
+    teachers = load_teachers(run)
+    (teacher,) = teachers.members
     student = train.start(run.config, teachers, launch_fabric())
     for name, tensor in teacher.state_dict().items():
         torch.testing.assert_close(student.state_dict()[name], tensor)
@@ -164,7 +166,7 @@ def test_a_student_says_what_its_teachers_are_worth_together(
     """Twice the same teacher is worth what it is worth alone."""
     run = make_run(tmp_path, f"teachers=['{finished_run.directory}', '{finished_run.directory}']", "epochs=0")
     train.main(run)
-    alone = train.measure(load_teachers(run)[0], load(run), "validation", run.config)
+    alone = train.measure(load_teachers(run).members[0], load(run), "validation", run.config)
     assert f"the teachers together: validation_loss {alone['validation_loss']:.4f}  melanoma_auroc" in capsys.readouterr().out
 
 
@@ -175,7 +177,7 @@ def test_a_student_that_only_listens_reaches_the_entropy_of_its_teacher(
     still = ("dropout=0.0", "fixed_statistics=true", "learning_rate=0.0", "head_learning_rate=0.0", "epochs=1", "teaching_weight=1.0")
     run = make_run(tmp_path, f"teachers=['{finished_run.directory}']", *still)
     train.main(run)
-    (teacher,) = load_teachers(run)
+    (teacher,) = load_teachers(run).members
     lesions, entropies = load(run), []
     for step, rows in enumerate(train.draw_batches(lesions, run.config, 0, len(lesions.splits["train"]) // run.config.batch_size)):
         images, _ = train.load_batch(lesions, run.config, 0, step, rows, torch.device("cpu"))
@@ -216,6 +218,28 @@ def test_to_evaluate_what_was_not_trained_is_refused_before_the_data_is_prepared
     with pytest.raises(DataError, match="holds no trained epoch"):
         evaluate.main(run)
     assert not (run.directory / "prepared").exists()
+
+
+def test_new_weights_are_not_exported_with_an_older_evaluation(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    shutil.copytree(finished_run.directory, run.directory)
+    chosen = torch.load(run.directory / "chosen.pt", weights_only=True)
+    torch.save(chosen | {"prior_shift": 0.7}, run.directory / "chosen.pt")
+    with pytest.raises(DataError, match="is of other weights"):
+        export.main(run)
+
+
+def test_a_teacher_that_has_seen_what_is_held_out_here_is_refused(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path, f"teachers=['{finished_run.directory}']", "validation_share=0.3", "test_share=0.3")
+    with pytest.raises(ConfigError, match="held out 30% of the lesions and this run needs 60%"):
+        load_teachers(run)
+
+
+def test_a_size_that_was_not_prepared_is_prepared(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    load(run)
+    smaller = dataclasses.replace(run, config=dataclasses.replace(run.config, small_epochs=1, warmup_image_size=32))
+    assert load(smaller).pixels[32].shape[1:] == (3, 32, 32)
 
 
 def test_an_ensemble_is_not_trained(ensemble_run: Run[Config]) -> None:

@@ -23,8 +23,8 @@ CARDS = {
         intended_use="To play with, to teach how a language model works, and to try the API with something small that really writes.",
         limitations=(
             *LIKE_ITS_SOURCE,
-            "It misses its target of 1.25 nats per character on the last 10 % of the text: 1.285, and 1.149 on the novel alone. The run "
-            "was cut to 8 epochs while its loss still fell.",
+            "Its figure is a little flattered: a first run of 8 epochs ended at 1.285 nats per character, and because that missed the "
+            "target of 1.25 it went on for twelve, on the same last 10 % of the text that validates and measures.",
             "The six characters % / $ & * @ stand only behind the novel, in the licence text of the file's last tenth: the model never "
             "read them in training, and what follows one is arbitrary.",
         ),

@@ -13,6 +13,7 @@ import torch
 
 from training.kit.export import open_session
 from training.kit.run import Run
+from training.kit.sanity import InsaneFigure
 from training.recipes.char_lm import ngrams, plots, samples, variants
 from training.recipes.char_lm.config import Config
 from training.recipes.char_lm.data import Corpus, load
@@ -24,10 +25,6 @@ NGRAM_ORDERS = (4, 5, 6)
 TEMPERATURES = (0.5, 0.8, 1.0)
 SHORTEST_ENTROPY = 0.15  # nats per character: no text in a natural language is so predictable
 Metric = dict[str, Any]
-
-
-class InsaneFigure(Exception):
-    """A figure that is too good or too bad to be true: the run is wrong somewhere, and nothing is written."""
 
 
 def main(run: Run[Config]) -> None:

@@ -1,4 +1,4 @@
-"""What is exported: the network over T characters of B sequences of unequal lengths, state in and state out.
+"""The network over T characters of B sequences of unequal lengths, state in and state out. `quantized.py` has it in int8, as exported.
 
 Letters: B sequences, T characters, E embedding, L layers, H hidden, V characters of the alphabet.
 """

@@ -149,6 +149,5 @@ def load_network(run: Run[Config]) -> CharLSTM:
     if state["epoch"] < run.config.epochs:
         print(f"this run has done {state['epoch']} of its {run.config.epochs} epochs", flush=True)
     network = CharLSTM(run.config.net, len(load(run).characters))
-    weights = {name.removeprefix("module."): value for name, value in state["average"].items() if name.startswith("module.")}
-    network.load_state_dict(weights)
+    network.load_state_dict(checkpoint.averaged(state))
     return network.eval()

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from app.contract.images import ImageProcessor
+from training.kit.data import DataError
 from training.kit.run import Run
 from training.kit.splits import hash_split
 from training.recipes.cyclegan.archive import Heap, find_heaps
@@ -24,6 +25,7 @@ from training.recipes.cyclegan.config import Config
 SHARES = {"train": 0.9, "test": 0.1}
 SALT = "cyclegan-1"
 DOMAINS = ("a", "b")
+SETTINGS = ("domain_a", "domain_b", "synthetic_pictures", "skip_grey", "stored_size")  # of the config: what decides which pixels are kept
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def prepare(run: Run[Config]) -> None:
     """Decode both domains once."""
     heaps = find_heaps(run)
     described = {domain: _store(run, domain, heap) for domain, heap in zip(DOMAINS, heaps, strict=True)}
+    described["settings"] = {name: getattr(run.config, name) for name in SETTINGS}
     (run.directory / "prepared" / "pictures.json").write_text(json.dumps(described))  # last: its presence says that the rest is whole
 
 
@@ -66,11 +69,15 @@ def _store(run: Run[Config], domain: str, heap: Heap) -> dict[str, object]:
 
 
 def load(run: Run[Config]) -> Domains:
-    """What `prepare` left behind; it is called where it has not been yet."""
+    """What `prepare` left behind; it is called where it has not been yet. Raises DataError for pictures of other settings."""
     folder = run.directory / "prepared"
     if not (folder / "pictures.json").is_file():
         prepare(run)
     described = json.loads((folder / "pictures.json").read_text())
+    for name, prepared in described["settings"].items():
+        wanted = getattr(run.config, name)
+        if prepared != wanted:
+            raise DataError(f"{folder} was prepared with {name}={prepared}, not {wanted}: give --run another folder, or remove this one")
     return Domains(*(_load_domain(run, domain, **described[domain]) for domain in DOMAINS))
 
 

@@ -13,6 +13,7 @@ import onnxruntime
 
 from training.kit.export import open_session
 from training.kit.run import Run
+from training.kit.sanity import InsaneFigure
 from training.recipes.cyclegan import graph, plots
 from training.recipes.cyclegan.config import Config
 from training.recipes.cyclegan.data import Domains, load
@@ -25,10 +26,6 @@ from training.recipes.cyclegan.state import load_generators
 SERVED = "ONNX Runtime"
 BATCH = 4
 SHEET_PICTURES = 8  # of each domain on the contact sheet
-
-
-class InsaneFigure(Exception):
-    """A figure that is too good to be true: the run is wrong somewhere, and nothing is written."""
 
 
 def main(run: Run[Config]) -> None:

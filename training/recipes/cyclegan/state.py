@@ -82,6 +82,5 @@ def load_generators(run: Run[Config]) -> tuple[Generators, dict[str, Any]]:
     if found["epoch"] < run.config.epochs:
         print(f"this run has done {found['epoch']} of its {run.config.epochs} epochs", flush=True)
     generators = Generators(run.config.net)
-    weights = {name.removeprefix("module."): value for name, value in found["average"].items() if name.startswith("module.")}
-    generators.load_state_dict(weights)
+    generators.load_state_dict(checkpoint.averaged(found))
     return generators.eval(), {name: found[name] for name in ("epoch", "duration_s", "trained_at")}

@@ -20,6 +20,7 @@ from training.kit.calibration import expected_calibration_error, fit_temperature
 from training.kit.export import open_session
 from training.kit.roc import GroupBootstrap
 from training.kit.run import Run
+from training.kit.sanity import InsaneFigure
 from training.recipes.sentiment import plots, wide
 from training.recipes.sentiment.config import Config
 from training.recipes.sentiment.data import SPLITS, Split, load_split
@@ -31,10 +32,6 @@ from training.recipes.sentiment.probes import FRESH_PROBES, PROBES
 BATCH = 16
 Logits = NDArray[np.float32]
 Answer = Callable[[dict[str, NDArray[np.int64]]], Logits]
-
-
-class InsaneFigure(Exception):
-    """A figure that is too good or too bad to be true: the run is wrong somewhere, and nothing is written."""
 
 
 def main(run: Run[Config]) -> None:

@@ -26,10 +26,10 @@ FILE = "short_texts.pt"
 
 
 def main(run: Run[Config], fabric: Fabric) -> None:
-    """Write `short_texts.pt`; what was interrupted starts again, since it takes minutes."""
+    """Write `short_texts.pt`, anew when the fine-tuning has a better epoch; what was interrupted starts again: it takes minutes."""
     config = run.config.short_texts
-    saved = checkpoint.load(run.directory / finetune.BEST)
-    if (run.directory / FILE).is_file() or saved is None:
+    saved, done = checkpoint.load(run.directory / finetune.BEST), checkpoint.load(run.directory / FILE)
+    if saved is None or (done is not None and done.get("epoch") == saved["epoch"]):
         return
     module, optimizer = finetune.start(run, fabric, saved["module"])
     drawn = replace(run.config.finetune, phrases=config.phrases, spans_per_review=config.spans_per_review)
@@ -44,7 +44,7 @@ def main(run: Run[Config], fabric: Fabric) -> None:
     scores = finetune.evaluate(module, load_split(run, "validation"))
     log.write(0, seconds=time.perf_counter() - started, **scores)
     if fabric.is_global_zero:
-        checkpoint.save(run.directory / FILE, {"module": module.state_dict()})
+        checkpoint.save(run.directory / FILE, {"module": module.state_dict(), "epoch": saved["epoch"]})
 
 
 def interleave(epoch: Epoch, longest_span: int, short_per_review: int) -> list[NDArray[np.int64]]:

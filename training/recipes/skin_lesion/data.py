@@ -68,7 +68,8 @@ def prepare(run: Run[Config]) -> None:
 def load(run: Run[Config]) -> SkinLesions:
     """What `prepare` left behind, split by lesion."""
     folder = run.directory / "prepared"
-    if not (folder / "records.json").is_file():
+    wanted = [folder / "records.json", *(folder / f"pixels-{size}.npy" for size in image_sizes(run.config))]
+    if not all(path.is_file() for path in wanted):
         prepare(run)
     described = json.loads((folder / "records.json").read_text())
     records = [Record(**record) for record in described["records"]]

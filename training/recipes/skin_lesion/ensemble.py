@@ -24,7 +24,7 @@ class Ensemble(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(LABELS)))
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        answers = torch.stack([member(pixel_values).log_softmax(1) for member in self.members])  # (M, B, K)
+        answers = torch.stack([member(pixel_values).float().log_softmax(1) for member in self.members])  # (M, B, K)
         return answers.logsumexp(0) - math.log(len(self.members)) + self.bias  # (B, K)
 
     @torch.no_grad()

@@ -23,7 +23,7 @@ from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS, SkinLesions, load
 from training.recipes.skin_lesion.epochs import epoch_files
 from training.recipes.skin_lesion.figures import check_sane, decision_curve, describe_classes, describe_subgroups, measure_figures
-from training.recipes.skin_lesion.selection import choose_weights, load_chosen
+from training.recipes.skin_lesion.selection import choose_weights, describe_choice, load_chosen
 from training.recipes.skin_lesion.targets import QUESTIONS, Scored, Unseen, build_target
 from training.recipes.skin_lesion.train import predict
 
@@ -54,7 +54,7 @@ def main(run: Run[Config]) -> None:
     targets = [build_target(question, one_view["validation"], split) for question in QUESTIONS]
     evaluation: dict[str, Any] = {
         "data": lesions.source | {"splits": count_splits(lesions)},
-        "weights": {"runs": chosen["parts"], "prior_shift": chosen["prior_shift"], "validation": chosen["measured"]},
+        "weights": describe_choice(chosen),
         "temperature": temperature,
         "figures": figures,
         **describe_classes(one_view["test"], bootstrap),

@@ -26,7 +26,7 @@ from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS, TITLES, SkinLesions, load, processor
 from training.recipes.skin_lesion.evaluate import pixels_of
 from training.recipes.skin_lesion.figures import measure_figures
-from training.recipes.skin_lesion.selection import load_chosen
+from training.recipes.skin_lesion.selection import describe_choice, load_chosen
 from training.recipes.skin_lesion.synthetic import lesion_image
 from training.recipes.skin_lesion.targets import Scored
 
@@ -42,6 +42,8 @@ def main(run: Run[Config]) -> None:
         raise DataError(f"{evaluation_file} is missing; run `axon-train {run.recipe} evaluate` first")
     evaluation, lesions = json.loads(evaluation_file.read_text()), load(run)
     network, chosen = load_chosen(run)
+    if evaluation["weights"] != describe_choice(chosen):
+        raise DataError(f"{evaluation_file} is of other weights; run `axon-train {run.recipe} evaluate` again")
     folder = run.models / run.recipe / VERSION
     size = run.config.image_size
     inputs = [TensorSpec(name="pixel_values", datatype="UINT8", shape=(-1, 3, size, size))]

@@ -11,16 +11,13 @@ from sklearn.metrics import confusion_matrix
 
 from training.kit.calibration import expected_calibration_error, negative_log_likelihood, reliability
 from training.kit.roc import GroupBootstrap, Interval
+from training.kit.sanity import InsaneFigure
 from training.recipes.skin_lesion.archive import Record
 from training.recipes.skin_lesion.data import LABELS
 from training.recipes.skin_lesion.targets import QUESTIONS, Question, Scored
 
 PERFECT = 0.9995
 AGE_BOUNDS = (0, 30, 45, 60, 75, 200)
-
-
-class InsaneFigure(Exception):
-    """A figure that is too good or too bad to be true: the run is wrong somewhere, and nothing is written."""
 
 
 def measure_figures(test: Scored, bootstrap: GroupBootstrap) -> dict[str, Any]:

@@ -6,26 +6,25 @@ network comes out of a run. Several runs make an ensemble. Its biases are then s
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydantic
 import torch
 
 from training.kit import checkpoint
 from training.kit.calibration import fit_temperature
-from training.kit.config import ConfigError
 from training.kit.data import DataError
 from training.kit.half import rounded
 from training.kit.run import Run
 from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS, SkinLesions
 from training.recipes.skin_lesion.ensemble import Ensemble, empty
-from training.recipes.skin_lesion.epochs import average_best, ranked_epochs
+from training.recipes.skin_lesion.epochs import average_best, config_of, ranked_epochs
 from training.recipes.skin_lesion.model import SkinLesionNet, build
-from training.recipes.skin_lesion.train import measure, predict, score
+from training.recipes.skin_lesion.train import line, measure, predict, score
 
 NOISE = 0.005  # of the score on some 1,300 validation images, about half a standard error
 
@@ -41,7 +40,7 @@ def choose_weights(run: Run[Config], lesions: SkinLesions) -> None:
     shift = shift_prior(network, lesions, run.config)
     rounded(network)
     measured = measure(network, lesions, "validation", run.config)
-    print(f"chosen, prior shift {shift}: {_line(measured)}", flush=True)
+    print(f"chosen, prior shift {shift}: {line(measured)}", flush=True)
     chosen = {
         "model": network.state_dict(),
         "variants": [network.variant for network in networks],
@@ -59,13 +58,12 @@ def best_average(run: Run[Config], folder: str, lesions: SkinLesions) -> tuple[S
     """
     directory = (run.directory / folder).resolve()
     epochs = ranked_epochs(directory, run.recipe)
-    config = pydantic.TypeAdapter(Config).validate_python(epochs[0]["config"]) if run.config.members else run.config
-    refuse_seen_lesions(config, run.config, directory)
+    config = config_of(epochs, run.config, directory) if run.config.members else run.config
     network, best, chosen_size = build(config), -math.inf, 1
     for size in run.config.soup_sizes:
         network.load_state_dict(average_best(epochs, size))
         together = measure(network, lesions, "validation", run.config)
-        print(f"{directory.name}, average of the best {size}: {_line(together)}", flush=True)
+        print(f"{directory.name}, average of the best {size}: {line(together)}", flush=True)
         if together["score"] > best:
             best, chosen_size = together["score"], size
     network.load_state_dict(average_best(epochs, chosen_size))
@@ -81,16 +79,6 @@ def best_average(run: Run[Config], folder: str, lesions: SkinLesions) -> tuple[S
         network.divide_logits(temperature)
         part |= {"temperature": round(temperature, 4), "config": epochs[0]["config"]}
     return network, part
-
-
-def refuse_seen_lesions(member: Config, ensemble: Config, directory: Path) -> None:
-    """Raises ConfigError for a member that was trained on lesions on which the ensemble would choose or measure."""
-    held_out, needed = (config.validation_share + config.test_share for config in (member, ensemble))
-    if held_out < needed - 1e-9:
-        raise ConfigError(
-            f"{directory} held out {held_out:.0%} of the lesions and this ensemble needs {needed:.0%}: "
-            "set validation_share and test_share to what the members left out"
-        )
 
 
 @torch.no_grad()
@@ -112,6 +100,14 @@ def shift_prior(network: SkinLesionNet | Ensemble, lesions: SkinLesions, config:
     return best
 
 
+def describe_choice(chosen: dict[str, Any]) -> dict[str, Any]:
+    """As plain JSON data, for the evaluation: by it `export` knows whether that is of these weights."""
+    plain: dict[str, Any] = json.loads(
+        json.dumps({"runs": chosen["parts"], "prior_shift": chosen["prior_shift"], "validation": chosen["measured"]})
+    )
+    return plain
+
+
 def chosen_path(run: Run[Config]) -> Path:
     return run.directory / "chosen.pt"
 
@@ -124,7 +120,3 @@ def load_chosen(run: Run[Config]) -> tuple[SkinLesionNet | Ensemble, dict[str, A
     network = empty(chosen["variants"])
     network.load_state_dict(chosen["model"])
     return network.eval(), chosen
-
-
-def _line(measured: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4f}" for name, value in measured.items())

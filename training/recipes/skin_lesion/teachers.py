@@ -1,4 +1,4 @@
-"""Learning from finished runs: an ensemble's answers, put into the one network that is served.
+"""Learning from finished runs: an ensemble's answers, put into the one network that is trained.
 
 Knowledge distillation (Hinton, Vinyals & Dean 2015, arXiv:1503.02531), the patient way (Beyer et al. 2022,
 arXiv:2106.05237): the teachers answer for exactly the pixels that the student sees, turned, recoloured and mixed.
@@ -6,38 +6,36 @@ arXiv:2106.05237): the teachers answer for exactly the pixels that the student s
 
 from __future__ import annotations
 
-import pydantic
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.kit.run import Run
 from training.recipes.skin_lesion.config import Config
-from training.recipes.skin_lesion.epochs import average_best, ranked_epochs
+from training.recipes.skin_lesion.ensemble import Ensemble
+from training.recipes.skin_lesion.epochs import average_best, config_of, ranked_epochs
 from training.recipes.skin_lesion.model import SkinLesionNet, build
 
 EPOCHS = 3  # a teacher is the average of its best epochs on validation lesions
 
 
-def load_teachers(run: Run[Config]) -> nn.ModuleList:
-    """The networks of the runs in `teachers`, frozen; empty when there are none. Raises DataError for a run without an epoch."""
-    return nn.ModuleList(_load(run, folder) for folder in run.config.teachers)
+def load_teachers(run: Run[Config]) -> Ensemble | None:
+    """The networks of the runs in `teachers`, frozen; None when there are none.
+
+    Raises DataError for a run without an epoch, ConfigError for one that learnt from lesions which are held out here.
+    """
+    if not run.config.teachers:
+        return None
+    return Ensemble([_load(run, folder) for folder in run.config.teachers]).eval().requires_grad_(False)
 
 
 def _load(run: Run[Config], folder: str) -> SkinLesionNet:
     epochs = ranked_epochs(run.directory / folder, run.recipe)
-    network = build(pydantic.TypeAdapter(Config).validate_python(epochs[0]["config"]))
+    network = build(config_of(epochs, run.config, run.directory / folder))
     network.load_state_dict(average_best(epochs, EPOCHS))
-    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return network.to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
-def teach(teachers: nn.ModuleList, images: Tensor, targets: Tensor, weight: float) -> Tensor:
+def teach(teachers: Ensemble | None, images: Tensor, targets: Tensor, weight: float) -> Tensor:
     """Targets (B, K) moved by `weight` towards the mean of the teachers' probabilities for images (B, 3, S, S)."""
-    if not len(teachers):
-        return targets
-    return targets.lerp(together(teachers, images), weight)
-
-
-def together(teachers: nn.ModuleList, images: Tensor) -> Tensor:
-    """The mean of the teachers' probabilities for images (B, 3, S, S): (B, K)."""
-    return torch.stack([teacher(images).float().softmax(1) for teacher in teachers]).mean(0)
+    return targets if teachers is None else targets.lerp(teachers(images).softmax(1), weight)

@@ -28,8 +28,9 @@ from training.kit.run_log import RunLog
 from training.recipes.skin_lesion.augmentation import augment, mix
 from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS, SkinLesions, load
+from training.recipes.skin_lesion.ensemble import Ensemble
 from training.recipes.skin_lesion.model import SkinLesionNet, build, load_imagenet
-from training.recipes.skin_lesion.teachers import load_teachers, teach, together
+from training.recipes.skin_lesion.teachers import load_teachers, teach
 
 
 def main(run: Run[Config]) -> None:
@@ -41,13 +42,15 @@ def main(run: Run[Config]) -> None:
     fabric.barrier()
     lesions = load(run)
     torch.manual_seed(config.seed)
-    teachers = load_teachers(run).to(fabric.device)
+    teachers = load_teachers(run)
     network = start(config, teachers, fabric)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True).to(fabric.device)
     model, optimizer = fabric.setup(network, optimizer_for(network, config))
-    first, best, duration_s = resume(run, network, average, optimizer)
-    if fabric.global_rank == 0 and first == 0 and len(teachers):
-        print(f"the teachers together: {describe_teachers(teachers, lesions, config)}", flush=True)
+    first, duration_s = resume(run, network, average, optimizer)
+    if teachers is not None:
+        teachers.to(fabric.device)
+        if fabric.global_rank == 0 and first == 0:  # more than they know the student cannot well learn from them
+            print(f"the teachers together: {line(measure(teachers, lesions, 'validation', config))}", flush=True)
     run_log = RunLog(run.directory, resume_epoch=first, quiet=fabric.global_rank > 0)
     steps = len(lesions.splits["train"]) // config.batch_size
     for epoch in range(first, config.epochs):
@@ -71,16 +74,17 @@ def main(run: Run[Config]) -> None:
             measured = measure(average.module, lesions, "validation", config)
             duration_s += time.perf_counter() - began
             run_log.write(epoch, train_loss=torch.stack(losses).mean().item(), **measured, seconds=time.perf_counter() - began)
-            best = keep_best(run, average.module, best, epoch, measured, duration_s)
-            save(run, network, average, optimizer, epoch + 1, best, duration_s)
+            keep(run, average.module, epoch, measured, duration_s)
+            save(run, network, average, optimizer, epoch + 1, duration_s)
         fabric.barrier()
 
 
-def start(config: Config, teachers: nn.ModuleList, fabric: Fabric) -> nn.Module:
+def start(config: Config, teachers: Ensemble | None, fabric: Fabric) -> nn.Module:
     """The network before its first step: the first teacher's weights, or ImageNet's where there is none of its variant."""
     network = build(config)
-    if len(teachers) and teachers[0].variant == config.variant:
-        network.load_state_dict(teachers[0].state_dict())
+    first = None if teachers is None else teachers.members[0]
+    if first is not None and first.variant == config.variant:
+        network.load_state_dict(first.state_dict())
     else:
         load_imagenet(network)
     if config.fast_gradients:
@@ -158,18 +162,6 @@ def measure(network: nn.Module, lesions: SkinLesions, split: str, config: Config
     return score(torch.from_numpy(predict(network, lesions.pixels[config.image_size][rows])), lesions.labels[rows])
 
 
-@torch.no_grad()
-def describe_teachers(teachers: nn.ModuleList, lesions: SkinLesions, config: Config) -> str:
-    """What their mean answer is worth on validation lesions: more than that the student cannot well learn from them."""
-    rows = lesions.splits["validation"]
-    device = next(teachers.parameters()).device
-    batches = (
-        torch.from_numpy(lesions.pixels[config.image_size][part]).to(device) for part in np.array_split(rows, max(len(rows) // 32, 1))
-    )
-    answers = torch.cat([together(teachers, batch).cpu() for batch in batches])
-    return "  ".join(f"{name} {value:.4f}" for name, value in score(answers.log(), lesions.labels[rows]).items())
-
-
 def score(logits: Tensor, labels: NDArray[np.int64]) -> dict[str, float]:
     """`score` is the mean of the three figures that the model is for; logits (N, K), labels (N,)."""
     probabilities = logits.softmax(1).numpy()
@@ -183,29 +175,27 @@ def score(logits: Tensor, labels: NDArray[np.int64]) -> dict[str, float]:
     return {"validation_loss": loss, **figures, "score": sum(figures.values()) / len(figures)}
 
 
-def keep_best(run: Run[Config], network: nn.Module, best: float, epoch: int, measured: dict[str, float], duration_s: float) -> float:
-    """Write the averaged weights of every epoch, and mark the best by its score on validation lesions."""
+def line(measured: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4f}" for name, value in measured.items())
+
+
+def keep(run: Run[Config], network: nn.Module, epoch: int, measured: dict[str, float], duration_s: float) -> None:
+    """Write the averaged weights of an epoch, with their figures on validation lesions."""
     state = {"model": network.state_dict(), "epoch": epoch, "measured": measured, "duration_s": duration_s}
-    state["config"] = config_dict(run.config)
-    checkpoint.save(run.directory / "epochs" / f"{epoch:03d}.pt", state)
-    if measured["score"] > best:
-        checkpoint.save(run.directory / "best.pt", state)
-    return max(best, measured["score"])
+    checkpoint.save(run.directory / "epochs" / f"{epoch:03d}.pt", {**state, "config": config_dict(run.config)})
 
 
-def save(
-    run: Run[Config], network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, best: float, duration_s: float
-) -> None:
+def save(run: Run[Config], network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, duration_s: float) -> None:
     state = {"model": network.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-    checkpoint.save(run.checkpoint, {**state, "epoch": epoch, "best": best, "duration_s": duration_s})
+    checkpoint.save(run.checkpoint, {**state, "epoch": epoch, "duration_s": duration_s})
 
 
-def resume(run: Run[Config], network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float, float]:
-    """Bring back the last finished epoch: (epoch to do next, best score so far, seconds spent)."""
+def resume(run: Run[Config], network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+    """Bring back the last finished epoch: (epoch to do next, seconds spent)."""
     state: dict[str, Any] | None = checkpoint.load(run.checkpoint)
     if state is None:
-        return 0, -math.inf, 0.0
+        return 0, 0.0
     network.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])
-    return state["epoch"], state["best"], state["duration_s"]
+    return state["epoch"], state["duration_s"]

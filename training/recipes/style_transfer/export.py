@@ -36,7 +36,6 @@ VERSION = "1"
 CASES = ((3, 64, 64), (1, 321, 257), (3, 257, 321), (1, 16, 16), (2, 17, 50))  # (B, H, W)
 ATOL = 2e-4  # of a channel from 0 to 1, a twentieth of a step of its 255: normalisations sum in another order
 GOLDEN_ATOL = 2e-3  # another processor's order
-MAX_BATCH_PIXELS = 1024 * 1024
 
 
 def main(run: Run[Config]) -> None:
@@ -173,7 +172,7 @@ def describe(
             mixable=True,
             neutral=NEUTRAL,
         ),
-        batching=Batching(max_batch_size=8, max_batch_pixels=MAX_BATCH_PIXELS),
+        batching=Batching(max_batch_size=8),
         golden=recorded,
         metrics=metrics,
         measurements={key: evaluation[key] for key in ("data", "photographs", "paintings", "equal_steps", "cost")},

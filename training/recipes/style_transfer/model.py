@@ -1,8 +1,9 @@
 """TransformNet (Johnson, Alahi & Fei-Fei 2016, arXiv:1603.08155) with conditional instance normalisation
 (Dumoulin, Shlens & Kudlur 2017, arXiv:1610.07629): all styles share the convolutions, each has its own row of scales and shifts.
 
-Where we differ: half of Johnson's channels, resized convolutions in place of transposed ones (no checkerboard; Odena et al. 2016),
-and the answer is a share of the photograph plus what the network paints. The share is one more number of a style's row.
+Where we differ: fewer channels than Johnson's (`NetConfig.width`), resized convolutions in place of transposed ones (no
+checkerboard; Odena et al. 2016), and the answer is a share of the photograph plus what the network paints.
+The share is one more number of a style's row.
 Shapes: B images, 3 colours, H x W pixels, S styles (rows of the condition), C channels.
 """
 

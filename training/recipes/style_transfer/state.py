@@ -48,8 +48,7 @@ def load_network(run: Run[Config]) -> tuple[TransformNet, list[str]]:
     if state["epoch"] < run.config.epochs:
         print(f"this run has done {state['epoch']} of its {run.config.epochs} epochs", flush=True)
     network, paintings = build(run.config), list(run.config.paintings)
-    weights = {name.removeprefix("module."): value for name, value in state["average"].items() if name.startswith("module.")}
-    network.load_state_dict(weights)
+    network.load_state_dict(checkpoint.averaged(state))
     for path in sorted((run.directory / "added").glob("*.pt")):
         added = checkpoint.load(path) or {}
         network = with_new_style(network)
