@@ -26,6 +26,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
+class ClientLeft(Exception):
+    """Whoever asked has hung up: no answer, and nobody's failure."""
+
+
 class ServingError(Exception):
     """Something failed while a request was served; the client sees `message`, never a traceback."""
 

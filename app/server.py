@@ -148,10 +148,12 @@ def run(settings: Settings) -> None:
     )
     sys.setswitchinterval(SWITCH_S)
     server = Server(config, settings.drain_timeout_ms / 1000)
-    server.run()
-    if not server.started:
-        sys.exit(3)
+    with contextlib.suppress(SystemExit):  # uvicorn's own, where it could not start
+        server.run()
+    status = 0 if server.started else 3
     if are_left():
         logger.warning("a run, or a model that loads, does not come back: the process ends without it")
         logging.shutdown()
-        os._exit(0)  # to take the libraries down below a run that goes on could crash
+        os._exit(status)  # to take the libraries down below a run that goes on could crash
+    if status:
+        sys.exit(status)

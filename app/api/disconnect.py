@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
+
+from app.errors import ClientLeft
 
 Answer = TypeVar("Answer")
 
@@ -14,7 +16,7 @@ Answer = TypeVar("Answer")
 async def unless_disconnected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
     """The answer of `work`, which is cancelled when the client leaves. The body must have been read before.
 
-    Awaiting `receive()` is the sure way to hear of it; polling `is_disconnected()` is not. Raises ClientDisconnect.
+    Awaiting `receive()` is the sure way to hear of it; polling `is_disconnected()` is not. Raises ClientLeft.
     """
     answering = asyncio.current_task()
     assert answering is not None
@@ -23,7 +25,7 @@ async def unless_disconnected(request: Request, work: Coroutine[Any, Any, Answer
         return await work
     except asyncio.CancelledError:
         if leaving.done() and answering.uncancel() == 0:
-            raise ClientDisconnect from None
+            raise ClientLeft from None
         raise
     finally:
         leaving.cancel()

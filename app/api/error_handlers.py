@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from app.api.error_shapes import bug, shape_of
 from app.api.state import asked_model, metrics
 from app.api.validation import explain
-from app.errors import QueueFull, RateLimited, ServingError, Unauthorized
+from app.errors import ClientLeft, QueueFull, RateLimited, ServingError, Unauthorized
 
 
 class ErrorDetail(BaseModel):
@@ -50,7 +50,8 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ServingError, _serving_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(ClientDisconnect, _client_disconnect)
+    app.add_exception_handler(ClientDisconnect, _client_left)  # while the body came
+    app.add_exception_handler(ClientLeft, _client_left)
 
 
 def error_response(path: str, error: ServingError) -> Response:
@@ -89,7 +90,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     return _answer(request.url.path, error.status_code, kind, message, None, dict(error.headers or {}))
 
 
-async def _client_disconnect(request: Request, error: Exception) -> Response:
+async def _client_left(request: Request, error: Exception) -> Response:
     """Nobody is left to read this; 499 is what the access log shows."""
     return Response(status_code=499)
 

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.disconnect import unless_disconnected
 from app.api.error_shapes import bug, error_body
-from app.errors import ServingError
+from app.errors import ClientLeft, ServingError
 
 logger = logging.getLogger("axon.errors")
 
@@ -39,7 +39,7 @@ class EventStream(Response):
         self._sent_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with suppress(ClientDisconnect):
+        with suppress(ClientLeft):
             await unless_disconnected(Request(scope, receive), self._send_all(send))
 
     async def _send_all(self, send: Send) -> None:

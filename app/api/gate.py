@@ -50,6 +50,8 @@ class Gate:
         """Raises InvalidApiKey."""
         sent = api_key, bearer = _sent(scope)
         if api_key is None and bearer is None:
+            if path.startswith(ADMIN_PATHS):
+                raise InvalidApiKey("this needs the admin key, as Authorization: Bearer")
             raise InvalidApiKey("this needs an API key, as Authorization: Bearer or as X-API-Key")
         for key in sent:
             if key is not None and (holder := holder_of(key, self._keys)) is not None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+COLDEST = 1e-6  # a temperature below is greedy, and a penalty is at least this: divisions by less leave no number
 DRAWS = 256  # uniform numbers that a row keeps in stock
 BELOW_ONE = 1 - 2.0**-52  # a draw times the total weight then stays below the total, whatever is rounded
 
@@ -35,7 +36,7 @@ class SamplingOptions:
 
     @property
     def is_greedy(self) -> bool:
-        return self.temperature == 0
+        return self.temperature < COLDEST
 
     @property
     def is_penalised(self) -> bool:
@@ -87,7 +88,7 @@ class Sampler:
         self._top_k[row] = min(options.top_k, vocabulary) or vocabulary  # it may be any number, of any length
         self._top_p[row] = options.top_p if options.top_p < 1 else np.inf  # no rounding may cost a token its place
         self._min_p[row] = options.min_p
-        self._repetition[row] = options.repetition_penalty
+        self._repetition[row] = max(options.repetition_penalty, COLDEST)
         self._presence[row], self._frequency[row] = options.presence_penalty, options.frequency_penalty
         self._bias[row], self._generated[row], self._seen[row] = 0, 0, False
         self._bias[row, list(options.logit_bias)] = list(options.logit_bias.values())

@@ -257,7 +257,8 @@ class ContinuousBatcher:
             sequences = self._reading[:PROMPTS_AT_ONCE]
             await self._run(sequences, lambda: self.slots.read([sequence.row for sequence in sequences]))
             self._stepping += [sequence for sequence in sequences if sequence.row in self.slots.live]
-            self._reading = [sequence for sequence in self._reading if not sequence.row.is_read]
+            unfinished = [sequence for sequence in sequences if not sequence.row.is_read]
+            self._reading = self._reading[len(sequences) :] + unfinished  # in turn: a short prompt waits for no long one to end
             self._read_last = True
         else:
             steps = min(sequence.left for sequence in self._stepping)

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, Summary, disable_created_metrics
 
-from app.errors import DeadlineExceeded, ModelNotReady, QueueFull, ServingError
+from app.errors import ClientLeft, DeadlineExceeded, ModelNotReady, QueueFull, ServingError
 from app.runtime.stages import take_decoding_s
 
 Stage = Literal["decode", "preprocess", "infer", "postprocess"]
@@ -20,6 +20,9 @@ disable_created_metrics()  # type: ignore[no-untyped-call] # when a series began
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64)
+
+
+REASONS = ("rejected", "timeout", "cancelled", "invalid", "backend")  # why a request failed
 
 
 class ServingMetrics:
@@ -58,6 +61,10 @@ class ServingMetrics:
     def of(self, name: str, version: str) -> ModelMetrics:
         return ModelMetrics(self, name, version)
 
+    def unloaded(self, name: str, version: str) -> None:
+        self.model_ready.labels(name, version).set(0)
+        self.provider.remove_by_labels({"model": name, "version": version})
+
     def refused(self, name: str, version: str, error: ServingError) -> None:
         """A request to this model failed before the model heard of it; one that the model has counted is not counted again."""
         if not error.counted:
@@ -74,6 +81,8 @@ class ModelMetrics:
         self._success = metrics.success.labels(*labels)
         self._pending = metrics.pending.labels(*labels)
         self._failure_s = metrics.failure_s.labels(*labels)
+        for reason in REASONS:
+            metrics.failure.labels(*labels, reason)  # from the start at 0: a rate over a first failure would miss it
         self.request_s = metrics.request_s.labels(*labels)
         self.first_token_s = metrics.first_token_s.labels(*labels)
         self.tokens = metrics.tokens.labels(*labels)
@@ -158,13 +167,13 @@ def _tell_trace(**attributes: str | float) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """The failure's label in the metrics."""
+    """The failure's label in the metrics, one of REASONS."""
     match error:
         case QueueFull() | ModelNotReady():
             return "rejected"
         case DeadlineExceeded():
             return "timeout"
-        case asyncio.CancelledError():
+        case asyncio.CancelledError() | ClientLeft():
             return "cancelled"
         case ServingError() if error.status < 500:
             return "invalid"

@@ -260,7 +260,7 @@ class ModelRepository:
         for by_name in (self._versions, self._served):
             if name in by_name and not by_name[name]:
                 del by_name[name]
-        self._metrics.model_ready.labels(name, version).set(0)
+        self._metrics.unloaded(name, version)
         logger.info("%s/%s is unloaded", name, version)
 
     def _check_loaded(self, name: str) -> None:

@@ -44,6 +44,8 @@ def test_a_preflight_of_an_allowed_origin_needs_no_key(shared: TestClient) -> No
     assert response.headers["access-control-allow-methods"] == "GET, POST"
     allowed = response.headers["access-control-allow-headers"].lower().split(", ")
     assert {"authorization", "x-api-key", "content-type", "x-request-timeout-ms", "inference-header-content-length"} <= set(allowed)
+    openai = PREFLIGHT | {"access-control-request-headers": "authorization, content-type, user-agent, x-stainless-lang, x-stainless-os"}
+    assert shared.options("/v1/completions", headers=openai).status_code == 200
     assert "access-control-allow-credentials" not in response.headers
     assert "origin" in response.headers["vary"].lower()
     assert response.headers["x-request-id"]

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from app.main import create_app
+from app.observability.logs import TextFormatter
 from app.settings import Settings
 from tests.api.error_shape import assert_refused
 
@@ -70,6 +71,7 @@ def with_a_bug(app: FastAPI) -> FastAPI:
 
 def test_a_bug_is_a_500_in_our_words_and_a_traceback_in_the_log(toy_models: Path, caplog: pytest.LogCaptureFixture) -> None:
     app = with_a_bug(create_app(Settings(models=toy_models, cores=1)))
+    caplog.handler.setFormatter(TextFormatter())
     with TestClient(app, raise_server_exceptions=False) as client:
         response = client.get("/bug", headers={"x-request-id": "trace-7"})
     assert_refused(response, 500, "internal_error", says="request id")

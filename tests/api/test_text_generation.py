@@ -50,6 +50,17 @@ def test_the_options_reach_the_sampler(client: TestClient, fields: dict[str, Any
     assert answer["text"] == drawn_text("Happy", 80, SamplingOptions(seed=3, **fields))
 
 
+def test_the_coldest_temperature_is_greedy(client: TestClient) -> None:
+    """Its reciprocal is no number."""
+    assert client.post(URL, json={"prompt": "Happy", "temperature": 1e-320}).json()["text"] == most_likely_text("Happy", 200)
+
+
+def test_the_limit_of_a_requests_tokens_counts_here_too(character_models: Path) -> None:
+    with serve(character_models, max_request_tokens=100) as client:
+        refused = client.post(URL, json={"prompt": "x" * 50, "max_tokens": 60})
+    assert_refused(refused, 413, "input_too_large", param="max_tokens", says="are 110 tokens; the limit is 100")
+
+
 def test_an_option_may_stand_in_the_query(client: TestClient) -> None:
     answer = client.post(URL, json={"prompt": "Happy", "temperature": 0}, params={"max_tokens": 3}).json()
     assert answer["text"] == most_likely_text("Happy", 3)

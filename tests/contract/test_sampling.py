@@ -146,6 +146,12 @@ def test_rows_from_a_number_on_can_be_sampled_alone() -> None:
     assert [int(alone.sample(logits)[0]) for _ in range(300)] == [int(second.sample(logits, first=1)[0]) for _ in range(300)]
 
 
+def test_the_least_penalty_still_leaves_numbers() -> None:
+    sampler = Sampler(1, 3)
+    sampler.add(SamplingOptions(temperature=0, repetition_penalty=1e-320), [1])
+    assert sampler.sample(np.array([[-1.0, 1.0, 0.5]], np.float32)).tolist() == [1]
+
+
 def test_logits_of_any_size_are_drawn_from() -> None:
     assert set(drawn(SamplingOptions(seed=1, temperature=1e-3), 50, np.array([1e30, -1e30, 0, 9.9e29], dtype=np.float32))) == {0}
 

@@ -46,6 +46,12 @@ def test_a_variable_that_is_no_setting_is_named_in_the_log(toy_models: Path, tmp
     assert "AXON_SERVICE_HOST" not in log
 
 
+def test_the_port_that_kubernetes_names_is_no_setting(toy_models: Path) -> None:
+    """Beside a Service called axon every container gets it."""
+    result = axon("check", models=toy_models, port="tcp://10.0.0.1:8000")
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [

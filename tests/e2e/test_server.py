@@ -126,7 +126,7 @@ def test_control_c_stops_an_idle_server_quietly(toy_models: Path, tmp_path: Path
 def test_a_port_that_is_taken_is_said_so(server: RunningServer, toy_models: Path) -> None:
     command = [sys.executable, "-m", "app", "serve", str(toy_models)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, env=environment(port=server.port))
-    assert result.returncode != 0
+    assert result.returncode == 3, result.stderr
     assert "address already in use" in result.stderr
     assert "Traceback" not in result.stderr
 

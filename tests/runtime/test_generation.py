@@ -166,6 +166,29 @@ async def test_a_short_text_does_not_wait_for_a_long_one(make: Make, metrics: Se
     await until(lambda: live(metrics) == 0)
 
 
+async def test_a_short_prompt_does_not_wait_for_long_ones_to_be_read(make: Make, gate: Gate) -> None:
+    """They are read in turn, a chunk each."""
+    batcher, short, long = make(slots=12, chunk_tokens=8), Sink(), [Sink() for _ in range(8)]
+    gate.close()
+    texts = batcher.submit([(greedy("x" * 8_000, ENDLESS), sink) for sink in long])
+    await until(lambda: bool(gate.stoppers))  # the first chunk of each is being read
+    batcher.submit([(greedy("A", 1), short)])
+    gate.open()
+    assert await short.ended == "length"
+    assert not any(sink.started.is_set() for sink in long)
+    for text in texts:
+        text.cancel()
+
+
+async def test_a_chunk_of_prompts_counts_as_one_run(make: Make, metrics: ServingMetrics) -> None:
+    batcher, sink = make(chunk_tokens=8), Sink()
+    batcher.submit([(greedy("x" * 80, 3), sink)])
+    await sink.ended
+    await until(lambda: live(metrics) == 0)
+    runs = metrics.registry.get_sample_value("axon_inference_exec_count_total", {"model": "sums", "version": "1"})
+    assert runs == 10 + 2  # the tenth chunk brings the first token
+
+
 async def test_live_texts_go_on_while_a_long_prompt_is_read(make: Make, gate: Gate) -> None:
     batcher, talking, reading = make(chunk_tokens=8), Sink(), Sink()
     (endless,) = batcher.submit([(greedy("A", ENDLESS), talking)])

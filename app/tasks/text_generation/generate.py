@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api.dependencies import Headers, describe_fields, describe_name, get_deadline, schema_of
+from app.api.dependencies import Headers, describe_fields, describe_name, get_deadline, join_options, schema_of
 from app.api.disconnect import unless_disconnected
 from app.api.event_stream import EventStream, error_event, event
 from app.api.open_inference.bodies import read_message
@@ -29,7 +29,9 @@ from app.tasks.text_generation.schemas import TextGenerationRequest
 
 
 class GenerateRequest(Message):
-    """`parameters` are the other fields of `POST /v1/text-generation/{model}`."""
+    """`parameters` are the other fields of `POST /v1/text-generation/{model}`; they may stand beside text_input as well."""
+
+    model_config = ConfigDict(extra="allow")
 
     id: str | None = Field(default=None, description="comes back with the answer")
     text_input: str = Field(description="what the text goes on from", examples=["Happy families "])
@@ -70,7 +72,7 @@ async def _begin(request: Request, work: ExitStack, stream: bool) -> tuple[Gener
     if not isinstance(model, GenerativeModel):
         raise BadRequest(f"the model {model.name!r} writes no text; its tensors are for /infer")
     asked = await read_message(request, GenerateRequest)
-    given = {"stream": stream} | (asked.parameters or {})
+    given = {"stream": stream} | join_options(asked.model_extra or {}, asked.parameters or {})
     if "prompt" in given or given["stream"] is not stream:
         raise BadRequest("a prompt is text_input; a stream is asked for at /generate_stream, a whole text at /generate")
     body = validate(TextGenerationRequest, given | {"prompt": asked.text_input})

@@ -24,6 +24,13 @@ def test_a_text_goes_on_from_its_input(v2: TestClient, path: str) -> None:
     assert response.json() == {"model_name": "sums", "model_version": "1", "id": "a", "text_output": most_likely_text("Happy", 30)}
 
 
+def test_parameters_may_stand_beside_the_text(v2: TestClient) -> None:
+    beside = {"text_input": "Happy", "max_tokens": 30, "temperature": 0}
+    assert v2.post(f"{SUMS}/generate", json=beside).json()["text_output"] == most_likely_text("Happy", 30)
+    assert_refused(v2.post(f"{SUMS}/generate", json=REQUEST | {"max_tokens": 3}), 400, "max_tokens is given twice")
+    assert_refused(v2.post(f"{SUMS}/generate", json=REQUEST | {"max_tokenz": 3}), 400, "max_tokenz is not an option here")
+
+
 def test_the_pieces_of_a_stream_make_the_text(v2: TestClient) -> None:
     response = v2.post(f"{SUMS}/generate_stream", json=REQUEST)
     assert response.headers["content-type"].startswith("text/event-stream")

@@ -71,6 +71,20 @@ def test_without_the_key_nothing_changes(admin: TestClient, value: Any) -> None:
     assert admin.get("/v2/models/words/ready").status_code == 200
 
 
+def test_a_key_may_have_any_letters(models: Path, tmp_path: Path) -> None:
+    key = "schl\u00fcssel-" * 4
+    (tmp_path / "key").write_text(key, encoding="utf-8")
+    with serve(models, admin_key_file=tmp_path / "key") as client:
+        assert client.post(LOAD, headers={"authorization": f"Bearer {key}".encode()}).status_code == 200
+
+
+def test_a_model_that_is_unloaded_names_no_provider(admin: TestClient) -> None:
+    sample = 'axon_execution_provider_info{actual="CPUExecutionProvider",model="words"'
+    assert sample in admin.get("/metrics").text
+    admin.post(UNLOAD, headers=KEY)
+    assert sample not in admin.get("/metrics").text
+
+
 def test_the_newest_version_takes_over(admin: TestClient, models: Path) -> None:
     assert version(admin) == "1"
     write_word_model(models, version="2")
