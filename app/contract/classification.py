@@ -72,7 +72,7 @@ class RocCurve(_Frozen):
 
 
 class SensitivityTable(_Frozen):
-    """Validation sensitivities over rising thresholds: from here a threshold for `min_sensitivity` is chosen."""
+    """The sensitivity that each threshold may promise, by validation data, thresholds rising: what `min_sensitivity` chooses from."""
 
     threshold: tuple[float, ...] = Field(min_length=1)
     sensitivity: tuple[float, ...]
@@ -84,7 +84,7 @@ class SensitivityTable(_Frozen):
         return self
 
     def highest_threshold(self, min_sensitivity: float) -> float:
-        """The highest threshold whose validation sensitivity reaches `min_sensitivity`; 0 (all positive) if none does."""
+        """The highest threshold that may promise `min_sensitivity`; 0 (all positive) if none may."""
         reaching = [t for t, s in zip(self.threshold, self.sensitivity, strict=True) if s >= min_sensitivity]
         return max(reaching, default=0.0)
 

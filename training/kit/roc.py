@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import beta
 from sklearn.metrics import roc_auc_score
 
 Floats = NDArray[np.floating]
@@ -62,16 +63,17 @@ def youden_threshold(scores: Floats, positive: Bools) -> float:
     return float(thresholds[np.argmax(sensitivity + specificity)])
 
 
-def promised_sensitivities(positive_scores: Floats) -> tuple[Floats, Floats]:
+def promised_sensitivities(positive_scores: Floats, confidence: float = 0.95) -> tuple[Floats, Floats]:
     """(rising thresholds, sensitivity that each may promise for unseen positives).
 
-    With n positives the k-th smallest score catches a new, exchangeable positive with a chance of at least
-    (n + 1 - k) / (n + 1): the rank rule of split conformal prediction (Vovk 2005; Angelopoulos & Bates 2021,
-    arXiv:2107.07511). It asks a little more than the empirical share (n + 1 - k) / n, which promises too much.
+    With n exchangeable positives the share of new ones that the k-th smallest score catches is a draw from
+    Beta(n + 1 - k, k); what lies below it with `confidence` may be promised (Vovk 2012, arXiv:1209.2673, proposition 2b;
+    Wilks's tolerance limit, 1941). The empirical share, and the mean (n + 1 - k) / (n + 1) of split conformal prediction,
+    are missed by every other set of positives.
     """
     ranked = np.sort(positive_scores)
-    thresholds, first = np.unique(ranked, return_index=True)  # ties: the lowest rank catches them all
-    return thresholds, (len(ranked) - first) / (len(ranked) + 1)
+    thresholds, first = np.unique(ranked, return_index=True)  # ties: the lowest rank, k - 1, catches them all
+    return thresholds, beta.ppf(1 - confidence, len(ranked) - first, first + 1)
 
 
 class GroupBootstrap:

@@ -23,7 +23,7 @@ class ClassificationOptions(BaseModel):
     )
     threshold: float | None = Field(default=None, ge=0, le=1, description="positive at this probability or above")
     min_sensitivity: float | None = Field(
-        default=None, ge=0, le=1, description="the highest threshold that reached this sensitivity on validation data"
+        default=None, ge=0, le=1, description="the highest threshold that may promise this sensitivity, by validation data"
     )
     false_negative_cost: float | None = Field(default=None, gt=0, le=1e6, description="how many false alarms one miss is worth")
     top_k: int | None = Field(default=None, ge=1, le=1000, description="only the most probable labels")

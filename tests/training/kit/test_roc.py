@@ -64,27 +64,27 @@ def test_a_curve_runs_from_zero_to_one_and_rises(noisy: tuple[np.ndarray, np.nda
     assert (np.diff(thresholds) > 0).all()
 
 
-def test_nineteen_positives_can_promise_ninety_five_percent_at_their_lowest_score() -> None:
+def test_nineteen_positives_can_promise_eighty_five_percent_at_their_lowest_score() -> None:
     thresholds, promised = promised_sensitivities(np.arange(1, 20) / 20)
     assert thresholds[0] == 0.05
-    assert promised[0] == pytest.approx(19 / 20)
-    assert promised[-1] == pytest.approx(1 / 20)
+    assert promised[0] == pytest.approx(0.05 ** (1 / 19))  # all 19 lie above: Beta(19, 1)
+    assert promised[-1] == pytest.approx(1 - 0.95 ** (1 / 19))
 
 
-def test_a_promised_sensitivity_holds_on_unseen_positives() -> None:
+def test_a_promised_sensitivity_is_kept_by_nineteen_of_twenty_sets_of_positives() -> None:
     generator = np.random.default_rng(1)
-    caught = []
+    kept = []
     for _ in range(2000):
-        scores = generator.normal(size=40)
-        thresholds, promised = promised_sensitivities(scores)
-        caught.append(generator.normal() >= thresholds[promised >= 0.9].max())
-    assert np.mean(caught) >= 0.9 - 3 * np.sqrt(0.9 * 0.1 / 2000)
+        thresholds, promised = promised_sensitivities(generator.uniform(size=59))  # the fewest that can promise 95 %
+        sensitivity = 1 - thresholds[promised >= 0.95].max()  # of uniform scores
+        kept.append(sensitivity >= 0.95)
+    assert np.mean(kept) == pytest.approx(1 - 0.95**59, abs=3 * np.sqrt(0.95 * 0.05 / 2000))
 
 
 def test_tied_positives_share_one_promise() -> None:
     thresholds, promised = promised_sensitivities(np.array([0.5, 0.5, 0.5, 0.9]))
     assert thresholds.tolist() == [0.5, 0.9]
-    assert promised.tolist() == pytest.approx([4 / 5, 1 / 5])
+    assert promised.tolist() == pytest.approx([0.05 ** (1 / 4), 1 - 0.95 ** (1 / 4)])
 
 
 def test_a_class_that_does_not_occur_has_no_recall() -> None:

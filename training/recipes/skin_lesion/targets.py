@@ -1,7 +1,7 @@
 """The yes-or-no questions, and the thresholds at which they are answered.
 
 Thresholds are chosen on validation lesions and measured on test lesions. `sensitivity-89` is the highest threshold that
-may promise 89 % for unseen lesions by the rank rule of `promised_sensitivities`, which asks for a little more than
+may promise 89 % for unseen lesions, with a confidence of 95 % (`promised_sensitivities`): it catches some more than
 89 % of the validation positives. 82 % and 89 % are the sensitivities of the dermatologist challenge, 95 % is for screening.
 """
 
