@@ -8,7 +8,7 @@ TITLE = "Skin lesions"
 DESCRIPTION = (
     "Seven diagnoses from one dermatoscopic image, as calibrated probabilities, and a decision for melanoma, keratosis or "
     "any malignant lesion at a threshold whose sensitivity and specificity were measured on lesions that training never saw. "
-    "EfficientNet-Lite0, fine-tuned on HAM10000."
+    "The mean of two networks, EfficientNet-Lite0 and Lite2, fine-tuned on HAM10000."
 )
 NOTICE = "Research software, not a medical device."
 INTENDED_USE = (
@@ -34,7 +34,7 @@ LICENSE = License(
     url="https://creativecommons.org/licenses/by-nc/4.0/",
     notice=(
         "The weights follow the licence of HAM10000 (Tschandl, Rosendahl and Kittler 2018, doi:10.1038/sdata.2018.161), which allows "
-        "no commercial use. They started from EfficientNet-Lite0's ImageNet weights (Apache-2.0)."
+        "no commercial use. They started from EfficientNet-Lite's ImageNet weights (Apache-2.0)."
     ),
 )
 SYNTHETIC_LICENSE = License(name="Apache-2.0", notice="EfficientNet-Lite0's ImageNet weights, tuned on drawn pictures.")

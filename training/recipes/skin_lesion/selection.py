@@ -60,7 +60,7 @@ def best_average(run: Run[Config], folder: str, lesions: SkinLesions) -> tuple[S
     epochs = ranked_epochs(directory, run.recipe)
     config = config_of(epochs, run.config, directory) if run.config.members else run.config
     network, best, chosen_size = build(config), -math.inf, 1
-    for size in run.config.soup_sizes:
+    for size in sorted({min(size, len(epochs)) for size in run.config.soup_sizes}):
         network.load_state_dict(average_best(epochs, size))
         together = measure(network, lesions, "validation", run.config)
         print(f"{directory.name}, average of the best {size}: {line(together)}", flush=True)
