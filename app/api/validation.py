@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from app.errors import BadRequest, InputTooLarge, InvalidOption, ServingError
 
@@ -49,6 +49,20 @@ _WORDS = {
     "path_not_file": "must be a file that can be read",
     "value_error": "{error}",
 }
+
+
+class Options(BaseModel):
+    """What may stand in a query, in a form or in JSON: a number may be a string, but `true` is none."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[info.field_name or ""]
+        if isinstance(value, bool) and field.annotation is not bool:
+            raise ValueError("must not be true or false")
+        return value
 
 
 def check_collections(body: bytes) -> None:

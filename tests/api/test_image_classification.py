@@ -159,6 +159,12 @@ def test_two_decision_options_in_different_places_are_refused(client: TestClient
     assert_refused(response, 422, "invalid_option", param="threshold", says="give one of")
 
 
+def test_true_is_no_number(client: TestClient) -> None:
+    for name in ("top_k", "threshold"):
+        response = send_json(client, picture("red"), {name: True})
+        assert_refused(response, 422, "invalid_option", param=name, says="must not be true or false")
+
+
 def test_an_option_that_comes_twice_is_refused(client: TestClient) -> None:
     """Whichever won, a client that meant the other would not hear of it."""
     body = {"image": base64.b64encode(picture("red")).decode(), "threshold": 0.5}

@@ -6,16 +6,15 @@ import base64
 import io
 
 from PIL import Image, ImageDraw, ImageFilter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from app.api.models import ModelRef
+from app.api.validation import Options
 from app.contract.classification import Estimate, OperatingPoint, RocCurve
 
 
-class ClassificationOptions(BaseModel):
+class ClassificationOptions(Options):
     """How to turn probabilities into a decision: at most one of the four rules."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
     target: str | None = Field(default=None, max_length=64, description="question to decide, of the model's targets", examples=["melanoma"])
     operating_point: str | None = Field(
@@ -49,10 +48,8 @@ class DecisionAnswer(BaseModel):
     measured_on: str | None
 
 
-class RocOptions(BaseModel):
+class RocOptions(Options):
     """Which curve."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     target: str | None = Field(default=None, max_length=64, description="question, of the model's targets", examples=["melanoma"])
     augment: bool = Field(default=False, description="of the average over a picture's rotations and reflections")

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFilter
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from app.api.models import ModelRef
+from app.api.validation import Options
 from app.contract.conditions import Weights
 from app.contract.images import MEDIA_TYPES
 
@@ -18,10 +19,8 @@ JSON = "application/json"
 FORMS = ("image/png", *(media_type for media_type in MEDIA_TYPES if media_type != "image/png"), JSON)  # of an answer, the default first
 
 
-class PictureOptions(BaseModel):
+class PictureOptions(Options):
     """What every model understands; `style`, `direction` and the like are each model's own."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
     strength: float | None = Field(
         default=None,
