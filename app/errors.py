@@ -18,7 +18,8 @@ ServingError 500
 |- RunStuck 503               a run that took too long was given up
 `- DeadlineExceeded 504
 
-ModelRejected stands apart: a model folder that cannot be served. It is met at load, never by a client.
+Two stand apart. ModelRejected: a model folder that cannot be served; it is met at load, never by a client.
+ClientLeft: nobody hears of it any longer.
 """
 
 from __future__ import annotations

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from threading import Event
 
 import pytest
 
 from app.errors import ModelNotFound, ModelNotReady, ModelRejected
+from app.runtime.loader import ModelLoader
+from app.runtime.pipeline import Servable
 from app.runtime.repository import ModelStatus
 from app.tasks.text_classification import Pipeline as TextClassificationPipeline
 from tests.model_repository import edit_manifest, picture, write_colour_model, write_word_model
@@ -221,6 +224,28 @@ async def test_a_server_that_ends_does_not_wait_for_a_model_that_hangs_while_it_
     with pytest.raises(ModelNotReady, match="shutting down"):
         await asyncio.wait_for(loading, 5)
     await asyncio.wait_for(scanning, 5)
+
+
+async def test_a_server_that_ends_while_a_model_is_about_to_load_does_not_wait_for_it_either(
+    models: Path, load: Load, gate: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = load(models)
+    begin, asked, may_begin = ModelLoader.begin, Event(), Event()
+
+    def begin_late(loader: ModelLoader, name: str, version: str) -> Future[Servable]:
+        asked.set()
+        may_begin.wait(30)
+        return begin(loader, name, version)
+
+    monkeypatch.setattr(ModelLoader, "begin", begin_late)
+    monkeypatch.setattr(TextClassificationPipeline, "load", lambda *_: gate.wait(30))
+    write_word_model(models, version="2")
+    loading = asyncio.create_task(repository.load("words"))
+    assert await asyncio.to_thread(asked.wait, 10)
+    await repository.drain(0)
+    may_begin.set()
+    with pytest.raises(ModelNotReady, match="shutting down"):
+        await asyncio.wait_for(loading, 5)
 
 
 async def test_a_model_that_hangs_while_it_loads_is_given_up_and_refused(
