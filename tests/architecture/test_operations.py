@@ -56,9 +56,3 @@ def test_the_table_of_metrics_is_what_the_server_measures() -> None:
     named = set(re.findall(r"`((?:axon|process)_\w+)`", TEXT))
     assert named - set(families) == set()
     assert {name for name in families if name.startswith("axon_")} - named == set()
-
-
-def test_every_link_leads_somewhere() -> None:
-    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", TEXT)
-    assert links
-    assert [link for link in links if not (FILE.parent / link).exists()] == []

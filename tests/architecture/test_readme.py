@@ -118,8 +118,3 @@ def test_the_models_table_is_what_the_manifests_say() -> None:
     missing = [row for row in rows if row not in README]
     assert missing == [], "the table in README.md should be:\n" + "\n".join(rows)
     assert len(re.findall(r"^\| \[[a-z0-9._-]+\]\(training/recipes/", README, re.MULTILINE)) == len(rows)
-
-
-def test_every_link_of_the_readme_leads_somewhere() -> None:
-    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", README)
-    assert [link for link in links if not (ROOT / link).exists()] == []

@@ -16,6 +16,7 @@ from training.recipes.cyclegan.losses import cycle_loss, fake_loss, identity_los
 from training.recipes.cyclegan.model import Discriminator, Generator, Generators, to_pixels, to_unit
 from training.recipes.cyclegan.pool import ImagePool
 from training.recipes.cyclegan.views import Views
+from training.recipes.cyclegan.widen import widen
 
 SMALL = NetConfig(generator_channels=4, blocks=1, discriminator_channels=4)
 
@@ -78,6 +79,26 @@ def test_a_fake_gets_its_gradient_through_the_views(make_run: MakeRun, tmp_path:
 
 def test_both_directions_of_the_shipped_size_fit_in_twelve_megabytes_of_float16() -> None:
     assert sum(parameter.numel() for parameter in Generators(NetConfig()).parameters()) * 2 <= 12 * 2**20
+
+
+@pytest.mark.parametrize("channels", [4, 6, 9])
+def test_a_wider_generator_begins_as_the_narrow_one_and_its_copies_part(channels: int) -> None:
+    narrow, wide = Generator(SMALL), Generator(replace(SMALL, generator_channels=channels))
+    wide.load_state_dict(widen(narrow.state_dict(), wide.state_dict(), seed=0))
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(wide(x), narrow(x), rtol=1e-4, atol=1e-5)
+    if channels > 4:
+        wide(x).square().mean().backward()
+        gradients = wide.down[0].conv.weight.grad
+        assert not torch.allclose(gradients[0], gradients[4], rtol=1e-2)  # a channel and its copy
+
+
+def test_a_generator_does_not_widen_to_fewer_channels_or_other_layers() -> None:
+    narrow = Generator(SMALL).state_dict()
+    with pytest.raises(ValueError, match="does not widen"):
+        widen(narrow, Generator(replace(SMALL, generator_channels=2)).state_dict(), seed=0)
+    with pytest.raises(ValueError, match="other layers"):
+        widen(narrow, Generator(replace(SMALL, blocks=2)).state_dict(), seed=0)
 
 
 def test_pixels_come_back_as_they_were() -> None:

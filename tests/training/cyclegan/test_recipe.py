@@ -19,15 +19,17 @@ from PIL import Image
 
 from app.contract.manifest import load_manifest
 from tests.training.cyclegan.conftest import MakeRun
+from training.kit.config import ConfigError
 from training.kit.data import DataError
 from training.kit.export import open_session
+from training.kit.processes import launch_fabric
 from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.recipes.cyclegan import export, graph, train
 from training.recipes.cyclegan.archive import find_heaps
 from training.recipes.cyclegan.config import Config
 from training.recipes.cyclegan.data import load, stored_processor
-from training.recipes.cyclegan.state import PLATEAU, load_generators
+from training.recipes.cyclegan.state import PLATEAU, load_generators, resume
 
 ROOT = Path(__file__).parents[3]
 
@@ -171,6 +173,31 @@ def test_a_run_that_is_cut_short_keeps_the_end_of_its_plateau(finished_run: Run[
     train.main(run)
     kept, end = (torch.load(path, weights_only=True)["epoch"] for path in (run.directory / PLATEAU, run.checkpoint))
     assert (kept, end) == (1, 2)
+
+
+def test_a_wider_run_begins_where_a_finished_one_ended(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path, f"start_from={finished_run.directory}", "net.generator_channels=12", "epochs=1")
+    state = train.start(run.config, launch_fabric())
+    resume(run, state, torch.device("cpu"))
+    narrow, finished = load_generators(finished_run)
+    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    for wide in (state.generators, state.average.module):
+        torch.testing.assert_close(wide.generator_ab(x), narrow.generator_ab(x), rtol=1e-3, atol=1e-4)
+    judges = torch.load(finished_run.checkpoint, weights_only=True)["discriminators"]
+    assert all(torch.equal(tensor, judges[name]) for name, tensor in state.discriminators.state_dict().items())
+    assert (state.epoch, state.duration_s) == (0, finished["duration_s"])
+    train.main(run)
+    assert load_generators(run)[1]["duration_s"] > finished["duration_s"]
+
+
+def test_a_run_does_not_begin_with_networks_that_do_not_fit(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    for override in ("net.generator_channels=4", "net.blocks=3", "net.discriminator_channels=16"):
+        run = make_run(tmp_path, f"start_from={finished_run.directory}", override)
+        with pytest.raises(ConfigError, match="other networks than `net`"):
+            resume(run, train.start(run.config, launch_fabric()), torch.device("cpu"))
+    run = make_run(tmp_path, "start_from=../nothing")
+    with pytest.raises(DataError, match="start_from names the folder of a finished run"):
+        resume(run, train.start(run.config, launch_fabric()), torch.device("cpu"))
 
 
 def test_export_refuses_weights_that_were_not_evaluated(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:

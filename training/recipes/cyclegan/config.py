@@ -25,6 +25,7 @@ class Config:
     synthetic_pictures: int = 0  # > 0: no data set is needed, `prepare` draws this many a domain
     skip_grey: bool = True  # leave out pictures without colour
     seed: int = 1
+    start_from: str = ""  # folder of a finished run, from this run's folder, whose networks go on here, wider if net is: see widen.py
     threads: int = 0  # 0: as many as PyTorch takes
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     stored_size: int = 136  # pixels, both sides, at which pictures are kept

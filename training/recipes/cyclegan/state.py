@@ -10,11 +10,13 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from training.kit import checkpoint
+from training.kit.config import ConfigError
 from training.kit.data import DataError
 from training.kit.run import Run
 from training.recipes.cyclegan.config import Config
 from training.recipes.cyclegan.model import Discriminators, Generators
 from training.recipes.cyclegan.pool import ImagePool
+from training.recipes.cyclegan.widen import widen
 
 PLATEAU = "plateau.pt"
 
@@ -60,6 +62,8 @@ def resume(run: Run[Config], state: State, device: torch.device) -> None:
     if found is not None and found["epochs"] < run.config.epochs:
         found = checkpoint.load(run.directory / PLATEAU) or found
     if found is None:
+        if run.config.start_from:
+            _go_on_from(run, state)
         return
     for name in _PARTS:
         getattr(state, name).load_state_dict(found[name])
@@ -68,6 +72,25 @@ def resume(run: Run[Config], state: State, device: torch.device) -> None:
     state.epoch, state.duration_s = found["epoch"], found["duration_s"]
     if _ends_plateau(run.config, state.epoch):  # of a run that is planned anew as it stops
         checkpoint.save(run.directory / PLATEAU, found)
+
+
+def _go_on_from(run: Run[Config], state: State) -> None:
+    """Take the averaged generators, widened where this run has more channels, and the discriminators of a finished run.
+
+    Epochs are counted anew, optimisers and pools are empty; the time that the other run took is part of this one's.
+    """
+    path = run.directory / run.config.start_from / run.checkpoint.name
+    found = checkpoint.load(path)
+    if found is None:
+        raise DataError(f"{path} is missing: start_from names the folder of a finished run, from this run's folder")
+    try:
+        generators = widen(checkpoint.averaged(found), state.generators.state_dict(), run.config.seed)
+        state.generators.load_state_dict(generators)
+        state.average.module.load_state_dict(generators)
+        state.discriminators.load_state_dict(found["discriminators"])
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"{path} holds other networks than `net` describes: {error}") from error
+    state.duration_s = found["duration_s"]
 
 
 def _ends_plateau(config: Config, epoch: int) -> bool:
