@@ -108,7 +108,7 @@ def describe(
     source = evaluation["data"]
     real = not source["name"].startswith("synthetic")
     data = DataSource(
-        name=source["name"],
+        name=f"HAM10000 ({source['name']})" if real else source["name"],
         source="HAM10000, doi:10.7910/DVN/DBW86T" if real else "drawn by training/recipes/skin_lesion/synthetic.py",
         sha256=source["sha256"],
         licence="CC-BY-NC-4.0" if real else "MIT",

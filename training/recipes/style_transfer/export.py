@@ -129,7 +129,7 @@ def data_sources(run: Run[Config], evaluation: dict[str, Any], paintings: list[s
     source, real = evaluation["data"], not run.config.synthetic
     drawn = "drawn by training/recipes/style_transfer/synthetic.py"
     photographs = DataSource(
-        name=source["name"],
+        name=f"Photographs of ImageNet and BSDS500 ({source['name']})" if real else source["name"],
         source="ImageNet, one photograph a class, and BSDS500" if real else drawn,
         sha256=source["sha256"],
         licence="research use" if real else "MIT",
