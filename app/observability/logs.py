@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import threading
+import warnings
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
@@ -29,6 +30,11 @@ class TextFormatter(logging.Formatter):
             fields = {"request_id": request_id} | fields
         record.details = "".join(f" {name}={value!r}" if isinstance(value, str) else f" {name}={value}" for name, value in fields.items())
         return super().format(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        if record.name == "py.warnings":  # Python writes the line of code below the warning
+            record.message = " ".join(record.message.split())
+        return super().formatMessage(record)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
         return _time(record)
@@ -62,6 +68,7 @@ def configure_logging(log_format: Literal["text", "json"]) -> None:
         logging.getLogger(name).setLevel(logging.INFO)
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # a malformed form is its sender's matter
     logging.captureWarnings(True)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # so are a picture's odd metadata
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_of_thread
 

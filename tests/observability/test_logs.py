@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from datetime import datetime
@@ -12,6 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.observability.logs import TextFormatter
 from tests.e2e.server import ROOT, running_server
 
 SCRIPT = """
@@ -103,6 +105,32 @@ def test_as_text_a_line_says_when_how_bad_who_and_what() -> None:
     time, level, logger, message = first.split(" ", 3)
     assert datetime.fromisoformat(time)
     assert (level, logger, message) == ("INFO", "axon.models:", "words/1 is ready")
+
+
+def test_as_text_a_warning_is_one_line() -> None:
+    warning = ("a.py:7: UserWarning: an old call\n  call()\n",)
+    record = logging.LogRecord("py.warnings", logging.WARNING, "a.py", 7, "%s", warning, None)
+    assert TextFormatter().format(record).endswith("WARNING py.warnings: a.py:7: UserWarning: an old call call()")
+
+
+ODD_PICTURE = """
+import sys
+from PIL import Image
+from app.contract.images import decode
+from app.observability import configure_logging
+from tests.model_repository import encoded
+
+configure_logging(sys.argv[1])
+picture = Image.new("RGB", (20, 20))
+decode(encoded(picture, "JPEG", exif=b"Exif\\0\\0MM\\0*\\0\\0\\0\\x08\\xff\\xff" + b"\\xff" * 40))
+"""
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_pictures_odd_metadata_is_no_matter_of_the_log(log_format: str) -> None:
+    command = [sys.executable, "-c", ODD_PICTURE, log_format]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 FORGED = "/v1/models/x%0A2026-01-01T00:00:00%20INFO%20axon.access:%20forged"
