@@ -15,7 +15,7 @@ from app.keys import digest_of
 
 ADMIN_PATHS = "/v2/repository/models/"  # every operation below needs the admin key, and no API key
 
-scheme = HTTPBearer(scheme_name="admin key", auto_error=False, description="the key in AXON_ADMIN_KEY_FILE")
+scheme = HTTPBearer(scheme_name="admin-key", auto_error=False, description="the key in AXON_ADMIN_KEY_FILE")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(scheme)]
 
 

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from app.api.gate import HEALTH
 
 SCHEMES: dict[str, dict[str, str]] = {
-    "API key": {"type": "http", "scheme": "bearer", "description": "a key of AXON_API_KEYS or AXON_API_KEYS_FILE"},
+    "api-key": {"type": "http", "scheme": "bearer", "description": "a key of AXON_API_KEYS or AXON_API_KEYS_FILE"},
     "X-API-Key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the same, where Authorization is taken"},
 }
 

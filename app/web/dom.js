@@ -38,12 +38,23 @@ export const sendJson = (body, signal) => ({
   signal,
 });
 
-/** Runs `work`, and shows in `place` what it throws. */
+/** Makes signals for requests of which the latest alone counts: each one aborts the one before. */
+export function latest() {
+  let running = new AbortController();
+  return () => {
+    running.abort(); // the server hears that nobody waits for that answer any more
+    running = new AbortController();
+    return running.signal;
+  };
+}
+
+/** Runs `work`, and shows in `place` what it throws; a request that was aborted is no error. */
 export async function shown(place, work) {
   place.classList.remove("error");
   try {
     await work();
   } catch (error) {
+    if (error.name === "AbortError") return;
     place.classList.add("error");
     place.replaceChildren(error.message);
   }

@@ -52,6 +52,15 @@ def test_every_reference_leads_somewhere(client: TestClient) -> None:
             place = place[name]
 
 
+def test_every_component_has_a_name_that_openapi_allows(toy_models: Path) -> None:
+    with serve(toy_models, api_keys="a-key-for-the-tests") as client:
+        components = client.get("/openapi.json", headers={"x-api-key": "a-key-for-the-tests"}).json()["components"]
+    assert set(components["securitySchemes"]) == {"api-key", "X-API-Key", "admin-key"}
+    for kind, named in components.items():
+        for name in named:
+            assert re.fullmatch(r"[a-zA-Z0-9._-]+", name), (kind, name)
+
+
 @pytest.mark.parametrize("task", ["image-classification", "image-to-image"])
 def test_the_picture_of_the_example_may_be_sent_in_every_form(client: TestClient, task: str) -> None:
     operation = client.get("/openapi.json").json()["paths"][f"/v1/{task}/{{model}}"]["post"]

@@ -187,12 +187,12 @@ def test_public_pages_are_pages_and_nothing_that_answers(public: TestClient) -> 
 def test_the_documentation_has_a_place_for_the_key(gated: TestClient, client: TestClient) -> None:
     document = gated.get("/openapi.json", headers={"x-api-key": KEY}).json()
     schemes = document["components"]["securitySchemes"]
-    assert (schemes["API key"]["type"], schemes["API key"]["scheme"]) == ("http", "bearer")
+    assert (schemes["api-key"]["type"], schemes["api-key"]["scheme"]) == ("http", "bearer")
     assert (schemes["X-API-Key"]["type"], schemes["X-API-Key"]["in"], schemes["X-API-Key"]["name"]) == ("apiKey", "header", "X-API-Key")
-    assert document["security"] == [{"API key": []}, {"X-API-Key": []}]
+    assert document["security"] == [{"api-key": []}, {"X-API-Key": []}]
     paths = document["paths"]
     assert paths["/health/live"]["get"]["security"] == paths["/v2/health/ready"]["get"]["security"] == []
-    assert paths["/v2/repository/models/{model}/load"]["post"]["security"] == [{"admin key": []}]
+    assert paths["/v2/repository/models/{model}/load"]["post"]["security"] == [{"admin-key": []}]
     assert "security" not in paths["/v1/models"]["get"]
     assert "401" in paths["/v1/models"]["get"]["responses"]
     assert "security" not in client.get("/openapi.json").json()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from urllib.parse import parse_qsl
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.character_models import write_summing_model
 from tests.drawing_models import write_tinting_model, write_turning_model
-from tests.e2e.browser import HOST, Browser, chromium, missing_program
+from tests.e2e.browser import HOST, WAIT_S, Browser, chromium, missing_program
 from tests.e2e.server import RunningServer, running_server
 from tests.model_repository import forget_origin, target, write_colour_model, write_word_model
 
@@ -95,6 +96,13 @@ def open_demo(browser: Browser, server: RunningServer, model: str) -> None:
     browser.find(f"body[data-model='{model}']")
 
 
+def wait_for(browser: Browser, expression: str) -> None:
+    give_up_at = time.monotonic() + WAIT_S
+    while not browser.run(f"return {expression}"):
+        assert time.monotonic() < give_up_at, f"{expression} never came true"
+        time.sleep(0.05)
+
+
 def test_the_demo_page_decides_about_a_drawn_spot(browser: Browser, server: RunningServer) -> None:
     browser.requested()
     open_demo(browser, server, "skin-lesion")
@@ -115,6 +123,66 @@ def test_the_demo_page_explains_a_text(browser: Browser, server: RunningServer) 
     browser.run("document.querySelector('textarea').value = ''")
     browser.click("#panel button")
     assert browser.text(".error") == "text must not be empty"
+
+
+def test_the_demo_page_marks_the_words_behind_an_emoji(browser: Browser, server: RunningServer) -> None:
+    open_demo(browser, server, "anna")
+    open_demo(browser, server, "sentiment")
+    browser.run("document.querySelector('textarea').value = '\U0001f600\U0001f600 good film'")
+    browser.click("#panel button")
+    browser.find(".words mark")
+    marks = browser.run("return [...document.querySelectorAll('.words mark')].map((mark) => mark.textContent)")
+    assert marks[-2:] == ["good", "film"]
+    assert browser.run("return document.querySelector('.words').textContent") == "\U0001f600\U0001f600 good film"
+
+
+def answer_next(browser: Browser, answer: str) -> None:
+    """The page's next request gets what this JavaScript says, of `real`, `url` and `options`; those after it the server's answers."""
+    browser.run(f"const real = window.fetch; window.fetch = (url, options) => {{ window.fetch = real; return {answer}; }}")
+
+
+def test_the_demo_page_says_why_a_model_cannot_be_shown(browser: Browser, server: RunningServer) -> None:
+    open_demo(browser, server, "anna")
+    answer_next(browser, "Promise.reject(new Error('the line is down'))")
+    browser.run("location.hash = '#sentiment'")
+    assert browser.text("#panel .error") == "the line is down"
+    open_demo(browser, server, "anna")
+
+
+def test_of_two_quick_choices_the_demo_page_shows_the_later_one(browser: Browser, server: RunningServer) -> None:
+    open_demo(browser, server, "skin-lesion")
+    late = "new Promise((resolve) => setTimeout(() => { window.came = true; resolve(real(url, options)); }, 700))"
+    answer_next(browser, late)
+    browser.run("location.hash = '#sentiment'")
+    browser.find("#models a[href='#sentiment'][aria-current='page']")
+    browser.run("location.hash = '#anna'")
+    browser.find("body[data-model='anna']")
+    wait_for(browser, "window.came")
+    time.sleep(0.5)
+    assert browser.run("return document.body.dataset.model") == "anna"
+    assert "anna/1" in browser.text("#card p:last-child")
+
+
+def test_the_demo_page_gives_up_a_decision_that_nobody_waits_for(browser: Browser, server: RunningServer) -> None:
+    open_demo(browser, server, "skin-lesion")
+    browser.find("svg.roc")
+    heard = "options.signal?.addEventListener('abort', () => { window.gaveUp = true; reject(options.signal.reason); })"
+    answer_next(browser, f"new Promise((resolve, reject) => {{ {heard}; }})")
+    browser.click("button.second")
+    browser.find("#panel img.picture:not([hidden])")
+    browser.click("label.beside input")
+    browser.find(".decision[data-views='8']")
+    assert browser.run("return window.gaveUp") is True
+    assert browser.run("return document.querySelectorAll('#panel .error').length") == 0
+
+
+def test_the_demo_page_keeps_what_was_written_before_an_error(browser: Browser, server: RunningServer) -> None:
+    open_demo(browser, server, "anna")
+    events = r"""'data: {"choices": [{"text": "abc"}]}\n\ndata: {"error": {"message": "it took too long"}}\n\n'"""
+    answer_next(browser, f"Promise.resolve(new Response({events}))")
+    browser.click("#panel button")
+    assert browser.text(".generated .error") == "it took too long"
+    assert "abc" in browser.text(".generated")
 
 
 def test_the_demo_page_writes_as_the_text_comes(browser: Browser, server: RunningServer) -> None:

@@ -23,8 +23,8 @@ class Attribution(BaseModel):
     """A piece of the text, and how much the label's probability falls when it is taken out."""
 
     text: str
-    start: int  # characters
-    end: int
+    start: int = Field(description="in Unicode code points, from the beginning of the text")
+    end: int = Field(description="in Unicode code points; the first that is no longer in the piece")
     contribution: float  # p(label | text) - p(label | text without this piece); negative: it spoke against the label
 
 

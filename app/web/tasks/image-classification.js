@@ -1,4 +1,4 @@
-import { ask, bars, element, percent, shown } from "../dom.js";
+import { ask, bars, element, latest, percent, shown } from "../dom.js";
 import { drawn, dropZone } from "../picture.js";
 import { drawRoc } from "../roc.js";
 
@@ -7,16 +7,20 @@ export function show(place, model) {
   const picture = element("img", { class: "picture", alt: "the picture that was sent", hidden: true });
   const answer = element("div", { "aria-live": "polite" });
   const question = element("div");
+  const classifying = latest();
+  const drawing = latest();
   const augment = element("input", { type: "checkbox", change: () => (state.target ? draw() : classify()) });
 
   async function classify() {
     if (!state.image) return;
+    const eight = augment.checked;
+    const signal = classifying();
     await shown(answer, async () => {
-      const query = new URLSearchParams({ ...(state.target && { target: state.target }), ...state.rule, augment: augment.checked });
+      const query = new URLSearchParams({ ...(state.target && { target: state.target }), ...state.rule, augment: eight });
       const url = `/v1/image-classification/${model.id}?${query}`;
-      const found = await ask(url, { method: "POST", headers: { "Content-Type": state.image.type }, body: state.image });
+      const found = await ask(url, { method: "POST", headers: { "Content-Type": state.image.type }, body: state.image, signal });
       const likely = found.predictions.map(({ title, probability }) => [title, probability]);
-      answer.replaceChildren(bars(likely), ...(found.decision ? [describe(found.decision, augment.checked ? 8 : 1)] : []));
+      answer.replaceChildren(bars(likely), ...(found.decision ? [describe(found.decision, eight ? 8 : 1)] : []));
     });
   }
 
@@ -32,7 +36,8 @@ export function show(place, model) {
     const eight = augment.checked && Boolean(model.card.targets.find(({ name }) => name === state.target).augmented);
     const url = `/v1/image-classification/${model.id}/roc?target=${state.target}&augment=${eight}`;
     const decide = (rule) => { state.rule = rule; classify(); };
-    await shown(question, async () => question.replaceChildren(drawRoc(await ask(url), decide)));
+    const signal = drawing();
+    await shown(question, async () => question.replaceChildren(drawRoc(await ask(url, { signal }), decide)));
   }
 
   function ask_about(target) {

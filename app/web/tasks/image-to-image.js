@@ -1,9 +1,10 @@
-import { element, problem, send, shown } from "../dom.js";
+import { element, latest, problem, send, shown } from "../dom.js";
 import { drawn, dropZone } from "../picture.js";
 
 export function show(place, model) {
   const { card } = model;
-  const state = { image: null, running: null };
+  const state = { image: null };
+  const drawing = latest();
   const answer = element("div", { "aria-live": "polite" });
   const choices = card.condition ? chooser(card.condition, redraw) : null;
   const colours = element("input", { type: "checkbox", change: redraw });
@@ -17,17 +18,10 @@ export function show(place, model) {
 
   async function redraw() {
     if (!state.image) return;
-    state.running?.abort(); // the server hears that nobody waits for that answer any more
-    const running = (state.running = new AbortController());
+    const signal = drawing();
     answer.setAttribute("aria-busy", "true");
-    await shown(answer, async () => {
-      try {
-        answer.replaceChildren(...(await asked(model.id, query(), state.image, running.signal)));
-      } catch (error) {
-        if (error.name !== "AbortError") throw error;
-      }
-    });
-    if (state.running === running) answer.removeAttribute("aria-busy");
+    await shown(answer, async () => answer.replaceChildren(...(await asked(model.id, query(), state.image, signal))));
+    if (!signal.aborted) answer.removeAttribute("aria-busy");
   }
 
   function take(image) {

@@ -1,4 +1,4 @@
-import { ask, bars, element, percent, sendJson, shown } from "../dom.js";
+import { ask, bars, element, latest, percent, sendJson, shown } from "../dom.js";
 
 const EXAMPLE = "The cast is good and the music is wonderful, but the script is a mess and I was bored after an hour.";
 
@@ -6,11 +6,12 @@ export function show(place, model) {
   const text = element("textarea", { "aria-label": "Text" }, EXAMPLE);
   const explain = element("input", { type: "checkbox", checked: true });
   const answer = element("div", { "aria-live": "polite" });
+  const classifying = latest();
   const classify = () =>
     shown(answer, async () => {
       const body = { text: text.value, explain: explain.checked };
-      const { results } = await ask(`/v1/text-classification/${model.id}`, sendJson(body));
-      answer.replaceChildren(bars(Object.entries(results[0].scores)), ...explanation(text.value, results[0]));
+      const { results } = await ask(`/v1/text-classification/${model.id}`, sendJson(body, classifying()));
+      answer.replaceChildren(bars(Object.entries(results[0].scores)), ...explanation(body.text, results[0]));
     });
   place.append(
     text,
@@ -24,20 +25,22 @@ export function show(place, model) {
   );
 }
 
-/** The text with each piece coloured by what it did for the answer. */
+/** The text with each piece coloured by what it did for the answer. Places are in code points: an emoji is one, and two in a string. */
 function explanation(text, { label, explanation: found }) {
   if (!found) return [];
   const strongest = Math.max(...found.attributions.map(({ contribution }) => Math.abs(contribution)), 1e-6);
   const words = element("p", { class: "words" });
+  const letters = [...text];
+  const piece = (from, to) => letters.slice(from, to).join("");
   let at = 0;
   for (const { start, end, contribution } of found.attributions.toSorted((a, b) => a.start - b.start)) {
-    words.append(text.slice(at, start));
-    const mark = element("mark", { title: `${percent(contribution)} of ${label}` }, text.slice(start, end));
+    words.append(piece(at, start));
+    const mark = element("mark", { title: `${percent(contribution)} of ${label}` }, piece(start, end));
     mark.style.background = `rgb(var(${contribution > 0 ? "--for" : "--against"}) / ${(0.55 * Math.abs(contribution)) / strongest})`;
     words.append(mark);
     at = end;
   }
-  words.append(text.slice(at));
+  words.append(piece(at));
   const legend = `Green speaks for ${label}, red against it: how much its probability falls when the word is left out.`;
   return [element("h3", {}, "Why"), words, element("p", { class: "quiet" }, legend)];
 }

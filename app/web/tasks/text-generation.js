@@ -1,4 +1,4 @@
-import { element, problem, send, sendJson, shown } from "../dom.js";
+import { element, problem, send, sendJson } from "../dom.js";
 
 export function show(place, model) {
   const prompt = element("textarea", { "aria-label": "Prompt" }, "\n");
@@ -16,7 +16,7 @@ export function show(place, model) {
     text.replaceChildren(element("b", {}, prompt.value));
     const body = { model: model.id, prompt: prompt.value, max_tokens: tokens.value, temperature: temperature.value, stream: true };
     if (seed.given) body.seed = seed.value;
-    await shown(text, () => write(text, body, leaving.signal));
+    await write(text, body, leaving.signal);
     generate.disabled = !(stop.disabled = true);
   });
   stop.addEventListener("click", () => leaving.abort());
@@ -32,7 +32,7 @@ function number(name, attributes) {
   };
 }
 
-/** Server-sent events to text, as they come; stopping is not an error. */
+/** Server-sent events to text, as they come; stopping is not an error, and one in the midst stands behind what was written. */
 async function write(place, body, signal) {
   try {
     for await (const event of events(await send("/v1/completions", sendJson(body, signal)))) {
@@ -40,7 +40,7 @@ async function write(place, body, signal) {
       place.append(event.choices[0]?.text ?? "");
     }
   } catch (error) {
-    if (error.name !== "AbortError") throw error;
+    if (error.name !== "AbortError") place.append(element("p", { class: "error" }, error.message));
   }
 }
 
