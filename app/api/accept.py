@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from app.errors import NotAcceptable
 
+_SYNONYMS = {"image/jpg": "image/jpeg"}  # what many clients call it
 _WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 
@@ -25,12 +26,12 @@ def preferred(request: Request, offers: Sequence[str]) -> str:
 
 
 def _range(part: str) -> tuple[str, float] | None:
-    """("image/*", 0.5); None for what is no media range with a weight. Parameters other than the weight are let pass."""
+    """("image/*", 0.5); None for what is no media range. A weight that is none counts as left out, other parameters are let pass."""
     media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
     weight = next((piece.removeprefix("q=") for piece in parameters if piece.startswith("q=")), "1")
-    if "/" not in media_range or not _WEIGHT.fullmatch(weight):
+    if "/" not in media_range:
         return None
-    return media_range, float(weight)
+    return _SYNONYMS.get(media_range, media_range), float(weight) if _WEIGHT.fullmatch(weight) else 1.0
 
 
 def _weight(ranges: dict[str, float], offer: str) -> float:

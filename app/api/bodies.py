@@ -15,7 +15,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from app.api.state import incoming, settings
-from app.api.validation import validate_json
+from app.api.validation import each_once, validate_json
 from app.contract.images import MEDIA_TYPES
 from app.errors import BadRequest, InputTooLarge, UnsupportedMediaType, UploadsFull
 
@@ -98,9 +98,16 @@ async def _read_limited(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
+def refuse_encoding(request: Request) -> None:
+    """Raises UnsupportedMediaType for a body that is compressed."""
+    if request.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
+        raise UnsupportedMediaType("send the body as it is: a Content-Encoding is only for /v2/models/{model}/infer")
+
+
 async def read_json(request: Request, model: type[Model]) -> Model:
     """A JSON body as a schema. Raises UnsupportedMediaType, InputTooLarge, BadRequest, InvalidOption."""
     body = await read_body(request, settings(request).max_json_bytes)
+    refuse_encoding(request)
     media_type = _media_type(request)
     if media_type != "application/json":
         raise UnsupportedMediaType(f"send application/json, not {media_type or 'a body without Content-Type'}")
@@ -110,9 +117,10 @@ async def read_json(request: Request, model: type[Model]) -> Model:
 async def read_image(request: Request) -> ImageBody:
     """A picture as a raw image/* body, as the multipart field `image`, or as base64 in JSON.
 
-    Raises UnsupportedMediaType, InputTooLarge, BadRequest.
+    Raises UnsupportedMediaType, InputTooLarge, BadRequest, InvalidOption for a field of a form that comes twice.
     """
     body = await read_body(request)
+    refuse_encoding(request)
     media_type = _media_type(request)
     if not body:
         raise BadRequest("the body is empty; send a JPEG, PNG or WebP picture", param="image")
@@ -144,7 +152,7 @@ async def _read_multipart(request: Request, body: bytes) -> ImageBody:
     try:
         if not body.rstrip().endswith(b"--"):
             raise MultiPartException("the closing boundary is missing")
-        form = await parser.parse()
+        form = each_once((await parser.parse()).multi_items())
         image = form.get("image")
         data = await image.read() if isinstance(image, UploadFile) else None
     except MultiPartException:

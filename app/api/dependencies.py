@@ -7,15 +7,15 @@ time a request, which `make bench` counts.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
 from app.api.state import draining, note_model, repository, settings
-from app.api.validation import MAX_ECHO_CHARS, validate
-from app.errors import InvalidOption, ModelNotReady
+from app.api.validation import NoOptions, Whole, each_once, refuse_twice, validate
+from app.errors import ModelNotReady
 from app.runtime.pipeline import Servable
 
 Options = TypeVar("Options", bound=BaseModel)
@@ -34,7 +34,7 @@ VERSION: dict[str, Any] = {
 class Headers(BaseModel):
     """The headers that every task understands."""
 
-    timeout_ms: int | None = Field(
+    timeout_ms: Whole | None = Field(
         default=None, ge=1, le=3_600_000, alias="x-request-timeout-ms", description="give up after this many milliseconds (504)"
     )
 
@@ -46,11 +46,21 @@ def get_model(request: Request, task: str, kind: type[Served]) -> Served:
 
 def find_model(request: Request, name: str, version: str | None, task: str, kind: type[Served]) -> Served:
     """The same, where name and version stand elsewhere. `kind` is what the task's pipeline is served by."""
-    model = repository(request).get(name, version, task)
+    model = repository(request).get(*name_and_version(name, version), task)
     note_model(request, model)
     check_accepting(request)
     assert isinstance(model, kind)
     return model
+
+
+def name_and_version(name: str, version: str | None) -> tuple[str, str | None]:
+    """Of a model: `anna@1` is version 1 of anna. Raises InvalidOption for a version that stands in both places."""
+    name, at, named = name.partition("@")
+    if not at:
+        return name, version
+    if version is not None:
+        refuse_twice("version", {"version": named})
+    return name, named
 
 
 def check_accepting(request: Request) -> None:
@@ -66,10 +76,7 @@ def get_options(request: Request, schema: type[Options]) -> Options:
 
 def query_options(request: Request) -> dict[str, str]:
     """The query, but for the version, which says whose options these are. Raises InvalidOption for an option that comes twice."""
-    options: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
-        _refuse_twice(name, options)
-        options[name] = value
+    options = each_once(request.query_params.multi_items())
     options.pop(VERSION["name"], None)
     return options
 
@@ -77,14 +84,14 @@ def query_options(request: Request) -> dict[str, str]:
 def join_options(query: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the query and those of the body. Raises InvalidOption for one that is in both."""
     for name in query:
-        _refuse_twice(name, body)
+        refuse_twice(name, body)
     return {**query, **body}
 
 
-def _refuse_twice(name: str, given: Mapping[str, Any]) -> None:
-    if name in given:
-        name = name[:MAX_ECHO_CHARS]
-        raise InvalidOption(f"{name} is given twice; which one is meant?", param=name)
+def refuse_query(request: Request) -> None:
+    """For an operation without options. Raises InvalidOption."""
+    if request.query_params:
+        validate(NoOptions, each_once(request.query_params.multi_items()))
 
 
 def with_query(request: Request, body: Options) -> Options:
@@ -105,7 +112,7 @@ def get_deadline(request: Request) -> float:
 
 def describe_model(example: str) -> list[dict[str, Any]]:
     """OpenAPI's words for what `get_model` reads."""
-    return [describe_name(example), VERSION]
+    return [describe_name(example) | {"description": "name of a served model, or name@version"}, VERSION]
 
 
 def describe_name(example: str) -> dict[str, Any]:
@@ -122,6 +129,12 @@ def describe_fields(place: str, schema: type[BaseModel]) -> list[dict[str, Any]]
         {"name": name, "in": place, "required": False, "description": field.get("description", ""), "schema": field}
         for name, field in properties.items()
     ]
+
+
+def describe_alternatives(schema: type[BaseModel], but: Sequence[str]) -> list[dict[str, Any]]:
+    """A JSON body's fields as `with_query` reads them. Without their defaults: Swagger UI would send those beside the body's."""
+    fields = [field for field in describe_fields("query", schema) if field["name"] not in but]
+    return [field | {"schema": {name: value for name, value in field["schema"].items() if name != "default"}} for field in fields]
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:

@@ -46,6 +46,9 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
+ROUTING_KINDS = {404: "not_found", 405: "method_not_allowed"}  # of what no endpoint sees
+
+
 def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ServingError, _serving_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
@@ -86,8 +89,11 @@ async def _http_exception(request: Request, error: Exception) -> Response:
         404: f"there is nothing at {request.url.path[:128]}; see /docs",
         405: f"{request.method[:16]} is not allowed at {request.url.path[:128]}; see /docs",
     }.get(error.status_code, HTTPStatus(error.status_code).phrase)
-    kind = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    return _answer(request.url.path, error.status_code, kind, message, None, dict(error.headers or {}))
+    kind = ROUTING_KINDS.get(error.status_code, "http_error")
+    headers = dict(error.headers or {})
+    if headers.get("Allow") == "GET":
+        headers["Allow"] = "GET, HEAD"  # app.api.head answers it
+    return _answer(request.url.path, error.status_code, kind, message, None, headers)
 
 
 async def _client_left(request: Request, error: Exception) -> Response:

@@ -34,7 +34,7 @@ def open_inference(status: int, kind: str, message: str, param: str | None) -> t
 
 
 SHAPES: dict[str, Shape] = {  # by the beginning of the path
-    "/v1/completions": openai,
+    **dict.fromkeys(("/v1/completions", "/v1/chat", "/v1/embeddings", "/v1/responses"), openai),  # also for what is not there
     "/v1/models": models,
     "/v2": open_inference,
 }

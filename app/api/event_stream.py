@@ -23,6 +23,16 @@ HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-bu
 PING = b": ping\n\n"
 
 
+def describe_events(*examples: dict[str, Any] | str) -> dict[str, Any]:
+    """OpenAPI's words for a stream; `examples` are the data of its events.
+
+    The schema has no type: to OpenAPI 3.1 a stream is one string, and to tools that read streams it is the object of each event.
+    """
+    lines = (f"data: {example if isinstance(example, str) else json.dumps(example)}\n\n" for example in examples)
+    schema = {"description": "server-sent events, the data of each JSON"}
+    return {"content": {"text/event-stream": {"schema": schema, "example": "".join(lines)}}}
+
+
 class EventStream(Response):
     """Sends what `events` yields, and closes `work` when they end, fail, or have nobody left to read them.
 

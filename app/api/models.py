@@ -8,9 +8,10 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from app.api.dependencies import VERSION
+from app.api.dependencies import VERSION, name_and_version, query_options, refuse_query
 from app.api.error_handlers import ERROR_RESPONSES
 from app.api.state import repository
+from app.api.validation import NoOptions, validate
 from app.contract.manifest import MANIFEST_FILE, ModelManifest
 from app.runtime.pipeline import Servable
 
@@ -47,9 +48,10 @@ class ModelDetail(ModelSummary):
     execution_provider: dict[str, str]  # {"requested": ..., "actual": ...}
 
 
-@router.get("", summary="The served models")
+@router.get("", summary="The served models", responses={422: ERROR_RESPONSES[422]})
 async def list_models(request: Request) -> ModelList:
     """Each with its newest version; the card of another one is at `/v1/models/{name}?version=`."""
+    refuse_query(request)
     return ModelList(data=[ModelSummary(**_summary(request, model)) for model in repository(request).newest()])
 
 
@@ -59,8 +61,12 @@ async def get_model_card(
     name: Annotated[str, Path(json_schema_extra={"example": "skin-lesion"})],
     version: Annotated[str | None, Query(description=VERSION["description"])] = None,
 ) -> ModelDetail:
-    """The manifest that lies beside the weights: data, metrics with intervals, provenance, licence, limitations."""
-    model = repository(request).get(name, version)
+    """The manifest that lies beside the weights: data, metrics with intervals, provenance, licence, limitations.
+
+    OpenAI's clients ask for a version as `name@version`.
+    """
+    validate(NoOptions, query_options(request))
+    model = repository(request).get(*name_and_version(name, version))
     session = model.session
     providers = {"requested": session.requested_provider, "actual": session.actual_provider}
     return ModelDetail(**_summary(request, model), card=model.manifest, execution_provider=providers)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
 
 from app.errors import BadRequest, InputTooLarge, InvalidOption, ServingError
 
 Model = TypeVar("Model", bound=BaseModel)
+Value = TypeVar("Value")
 Words = Callable[[Sequence[Mapping[str, Any]]], ServingError]
 
 MAX_ECHO_CHARS = 64
@@ -51,6 +52,43 @@ _WORDS = {
 }
 
 
+def _whole(value: Any) -> Any:
+    """JSON Schema calls 3.0 an integer."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return _plain(value, "must be a whole number")
+
+
+def _real(value: Any) -> Any:
+    return _plain(value, "must be a number")
+
+
+def _plain(value: Any, problem: str) -> Any:
+    """pydantic reads 1_000 in a string as Python does, and no one means 5 by 0_5."""
+    if isinstance(value, str) and "_" in value:
+        raise ValueError(problem)
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Real = Annotated[float, BeforeValidator(_real)]
+
+
+def without_nulls(fields: Mapping[str, Value | None]) -> dict[str, Value]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+class JsonFields(BaseModel):
+    """A JSON object of which nothing is guessed: no unknown field, no number in a string. A null is a field that was left out."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, fields: Any) -> Any:
+        return without_nulls(fields) if isinstance(fields, dict) else fields
+
+
 class Options(BaseModel):
     """What may stand in a query, in a form or in JSON: a number may be a string, but `true` is none."""
 
@@ -63,6 +101,26 @@ class Options(BaseModel):
         if isinstance(value, bool) and field.annotation is not bool:
             raise ValueError("must not be true or false")
         return value
+
+
+class NoOptions(Options):
+    """Where nothing may stand."""
+
+
+def refuse_twice(name: str, given: Mapping[str, Any]) -> None:
+    """Raises InvalidOption for an option that was given already."""
+    if name in given:
+        name = name[:MAX_ECHO_CHARS]
+        raise InvalidOption(f"{name} is given twice; which one is meant?", param=name)
+
+
+def each_once(items: Iterable[tuple[str, Value]]) -> dict[str, Value]:
+    """Options of a query or a form. Raises InvalidOption for one that comes twice."""
+    options: dict[str, Value] = {}
+    for name, value in items:
+        refuse_twice(name, options)
+        options[name] = value
+    return options
 
 
 def check_collections(body: bytes) -> None:

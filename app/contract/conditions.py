@@ -20,6 +20,7 @@ Weights = NDArray[np.float32]  # (C,)
 
 ChoiceName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,63}$")]  # no comma and no colon: a mix is written with them
 MAX_MIX_CHARS = 4096
+MAX_ROUNDING = 1e-3  # of the sum of a client's shares: thirds that were written with three digits are let pass
 TAKEN = ("model", "version", "image", "strength", "preserve_colour", "max_side_px")  # options that every model of pictures has
 
 _SHARE = re.compile(r"\s*([^:]*?)\s*:\s*([0-9.eE+-]{1,32})\s*")
@@ -96,6 +97,14 @@ class Condition(BaseModel):
             raise InvalidOption(f"the choices of {self.option} cannot be mixed; give one as {self.option}", param=self.plural)
         return self._weights(shares, self.plural)
 
+    def are_weights(self, weights: Weights) -> bool:
+        """Whether a client's row (C,) is what `choose` and `mix` give: shares that sum to 1, or a single 1."""
+        if not (np.isfinite(weights).all() and weights.min() >= 0):
+            return False
+        if not self.mixable:
+            return bool(np.count_nonzero(weights) == 1 and weights.max() == 1)
+        return bool(abs(weights.sum(dtype=np.float64) - 1) <= MAX_ROUNDING)
+
     def blend(self, weights: Weights, strength: float) -> Weights:
         """`strength` of the weights and the rest neutral: 0 gives the picture back, 1 is the weights. Raises InvalidOption."""
         if not 0 <= strength <= 1:
@@ -114,7 +123,7 @@ class Condition(BaseModel):
             weights[self.names.index(name)] = share
         total = sum(shares.values())
         if not (math.isfinite(total) and total > 0):
-            raise InvalidOption(f"the weights of {self.plural} must have a sum above 0", param=param)
+            raise InvalidOption(f"the weights of {self.plural} must have a finite sum above 0", param=param)
         return (weights / total).astype(np.float32)
 
 

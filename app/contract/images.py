@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, ImageOps
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.errors import InputTooLarge, UndecodableImage, UnsupportedMediaType
+from app.errors import InputTooLarge, InvalidOption, UndecodableImage, UnsupportedMediaType
 
 Image.MAX_IMAGE_PIXELS = None  # each caller has a limit of its own, below or above Pillow's
 
@@ -126,11 +126,13 @@ class PhotographProcessor(BaseModel):
         return decode(data, draft_side_px=self._side(max_side_px), max_pixels=max_pixels)
 
     def to_pixels(self, image: Image.Image, max_side_px: int | None = None) -> NDArray[np.uint8]:
-        """A decoded RGB picture of any size to (3, H, W). Raises UndecodableImage."""
+        """A decoded RGB picture of any size to (3, H, W). Raises UndecodableImage, or InvalidOption if only `max_side_px` is at fault."""
         limit = self._side(max_side_px)
-        scale = min(1.0, limit / max(image.size))
-        width, height = (max(1, round(side * scale)) for side in image.size)
+        scale, (width, height) = _shrunk(image, limit)
         if min(width, height) < self.min_side_px:
+            if min(_shrunk(image, self.max_side_px)[1]) >= self.min_side_px:
+                problem = f"too small for this picture: it would be {width} x {height} px; each side needs at least {self.min_side_px}"
+                raise InvalidOption(f"max_side_px is {problem}", param="max_side_px")
             shrunk = f", {width} x {height} once its longer side is {limit}" if scale < 1 else ""
             raise UndecodableImage(f"it is {image.width} x {image.height} px{shrunk}; each side needs at least {self.min_side_px}")
         if scale < 1:
@@ -139,6 +141,12 @@ class PhotographProcessor(BaseModel):
 
     def _side(self, asked: int | None) -> int:
         return self.max_side_px if asked is None else min(asked, self.max_side_px)
+
+
+def _shrunk(image: Image.Image, longer_side_px: int) -> tuple[float, tuple[int, int]]:
+    """The scale, at most 1, at which the longer side fits, and the size at it."""
+    scale = min(1.0, longer_side_px / max(image.size))
+    return scale, (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
 
 
 def decode(data: bytes, *, draft_side_px: int | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:

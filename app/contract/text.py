@@ -157,6 +157,8 @@ def check_padded(input_ids: NDArray[np.int64], lengths: NDArray[np.int64], vocab
         raise BadRequest(f"input_ids has {len(input_ids):,} rows, lengths has {len(lengths):,}")
     if not lengths.size:
         return
+    if not input_ids.size:
+        raise BadRequest("input_ids is empty: its second axis has the length 0", param="input_ids")
     if lengths.min() < 1 or lengths.max() > input_ids.shape[1]:
         raise BadRequest(f"lengths must be between 1 and {input_ids.shape[1]:,}, the second axis of input_ids", param="lengths")
     if input_ids.min() < 0 or input_ids.max() >= vocabulary_size:

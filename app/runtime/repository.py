@@ -139,11 +139,11 @@ class ModelRepository:
         known = self._versions.get(name, {})
         waiting = known.get(version) if version is not None else next(iter(known.values()), None)
         if model is None and waiting is not None:
-            title = name if version is None else f"{name}/{version}"
+            title = name if version is None else f"{name}@{version}"
             reason = "it is still loading" if waiting.status.state == "loading" else "it was refused; see /health/ready"
             raise ModelNotReady(f"the model {title!r} is not ready: {reason}", param="model")
         if model is None and served:
-            raise ModelNotFound(f"{name}/{version}", [f"{name}/{each}" for each in served])
+            raise ModelNotFound(f"{name}@{version}", [f"{name}@{each}" for each in served])
         raise ModelNotFound(name, [model.name for model in self.newest(task)], task)
 
     def newest(self, task: str | None = None) -> list[Servable]:

@@ -36,9 +36,12 @@ def asked(*headers: str) -> Request:
         ("image/*;q=0.2, application/json;q=0.25", JSON),
         ("text/html, application/json;charset=utf-8", JSON),
         ("text/html, */*;q=0.001", PNG),
-        ("image/png;q=2, image/webp;q=0.1", WEBP),  # no weight: as if it were not there
-        ("image/png;q=nan, image/webp", WEBP),
-        ("image/png;q=0.1234, image/webp;q=0.1", WEBP),
+        ("image/png;q=2, image/webp;q=0.1", PNG),  # no weight: as if none were given
+        ("image/webp;q=nan, image/png;q=0.9", WEBP),
+        ("image/webp;q=0.1234, image/png;q=0.9", WEBP),
+        ("image/webp;q=, image/png;q=0.9", WEBP),
+        ("image/jpg", JPEG),
+        ("image/png;q=0.5, image/jpg", JPEG),
         ("rubbish, image/webp", WEBP),
         (",,image/jpeg,", JPEG),
         ("image/png;q=1.000", PNG),

@@ -353,6 +353,11 @@ def test_a_body_of_another_type_is_refused(client: TestClient) -> None:
     assert_refused(client.post(URL, data={"model": "sums"}), 400, "unsupported_media_type", None, "application/json")
 
 
+def test_the_query_has_no_options(client: TestClient) -> None:
+    response = client.post(URL, json={"model": "sums", "prompt": "a"}, params={"max_tokens": 3})
+    assert_refused(response, 400, "invalid_option", "max_tokens", "not an option here")
+
+
 def test_an_unknown_model_is_not_found_with_those_that_write(client: TestClient) -> None:
     for name in ("absent", "words"):  # the second one exists, but does not write
         response = client.post(URL, json={"model": name, "prompt": "a"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,41 @@ def test_an_unknown_path_is_not_found_in_our_shape(client: TestClient, path: str
 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
-    [("GET", WORDS, "POST"), ("DELETE", "/v1/models", "GET"), ("PUT", WORDS, "POST"), ("POST", "/health/live", "GET")],
+    [("GET", WORDS, "POST"), ("DELETE", "/v1/models", "GET, HEAD"), ("PUT", WORDS, "POST"), ("POST", "/health/live", "GET, HEAD")],
 )
 def test_a_wrong_method_is_refused_in_our_shape(client: TestClient, method: str, path: str, allowed: str) -> None:
     response = client.request(method, path)
     assert_refused(response, 405, "method_not_allowed", says=method)
     assert response.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings", "/v1/responses", "/v1/completions/x"])
+def test_what_openais_clients_ask_for_in_vain_is_refused_in_openais_shape(client: TestClient, path: str) -> None:
+    response = client.post(path, json={"model": "words"})
+    error = response.json()["error"]
+    assert (response.status_code, error["type"], error["code"], error["param"]) == (404, "invalid_request_error", "not_found", None)
+
+
+PACKED = gzip.compress(b"{}")
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [
+        (WORDS, "application/json"),
+        ("/v1/image-classification/colours", "image/png"),
+        ("/v1/image-classification/colours", "application/json"),
+        ("/v2/repository/index", "application/json"),
+        ("/v1/completions", "application/json"),
+    ],
+)
+def test_a_compressed_body_is_refused_where_it_is_not_unpacked(client: TestClient, path: str, media_type: str) -> None:
+    for encoding in ("gzip", "br", "x-gzip", "gzip, identity"):
+        response = client.post(path, content=PACKED, headers={"content-type": media_type, "content-encoding": encoding})
+        assert response.status_code == (400 if path == "/v1/completions" else 415), response.text
+        assert "send the body as it is" in response.text
+    plain = {"content-type": "application/json", "content-encoding": "Identity"}
+    assert client.post(WORDS, content=b'{"text": "good"}', headers=plain).status_code == 200
 
 
 def test_a_long_path_is_not_echoed_whole(client: TestClient) -> None:

@@ -55,6 +55,17 @@ def test_jpeg_png_and_webp_are_read(client: TestClient, image_format: str) -> No
     assert response.json()["predictions"][0]["label"] == "green"
 
 
+@pytest.mark.parametrize(("again", "param"), [({"threshold": ["0.1", "0.9"]}, "threshold"), ({"image": "x"}, "image")])
+def test_a_field_that_comes_twice_in_a_form_is_refused(client: TestClient, again: dict[str, Any], param: str) -> None:
+    response = client.post(URL, files={"image": ("picture.png", picture(), "image/png")}, data=again)
+    assert_refused(response, 422, "invalid_option", param=param, says="given twice")
+
+
+def test_an_underscore_is_no_part_of_a_number(client: TestClient) -> None:
+    response = send_raw(client, picture(), {"threshold": "0_5"})
+    assert_refused(response, 422, "invalid_option", param="threshold", says="must be a number")
+
+
 def test_a_data_url_is_read_as_base64(client: TestClient) -> None:
     data_url = "data:image/png;base64," + base64.b64encode(picture("blue")).decode()
     assert client.post(URL, json={"image": data_url}).json()["predictions"][0]["label"] == "blue"

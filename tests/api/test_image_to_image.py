@@ -167,7 +167,7 @@ def test_a_form_that_there_is_not_is_refused_with_those_that_there_are(client: T
         (TINTS, {"style": "oil"}, "style", "available: rose, moss, none"),
         (TINTS, {"styles": "oil:1"}, "styles", "available: rose, moss, none"),
         (TINTS, {"styles": "rose"}, "styles", "such as rose:0.7,moss:0.3"),
-        (TINTS, {"styles": "rose:0"}, "styles", "a sum above 0"),
+        (TINTS, {"styles": "rose:0"}, "styles", "a finite sum above 0"),
         (TINTS, {"styles": "rose:-1"}, "styles", "at least 0"),
         (TINTS, {"styles": "rose:nan"}, "styles", "such as"),
         (TINTS, {"style": "rose", "styles": "rose:1"}, "styles", "not both"),
@@ -185,6 +185,11 @@ def test_a_form_that_there_is_not_is_refused_with_those_that_there_are(client: T
 )
 def test_a_wrong_option_is_refused_by_name(client: TestClient, send: Any, url: str, options: dict[str, Any], param: str, says: str) -> None:
     assert_refused(send(client, scene_png(), options, url), 422, "invalid_option", param=param, says=says)
+
+
+def test_a_side_that_the_option_makes_too_short_is_the_options_fault(client: TestClient) -> None:
+    refused = send_raw(client, scene_png(100, 60), {"max_side_px": 20})
+    assert_refused(refused, 422, "invalid_option", param="max_side_px", says="it would be 20 x 12 px; each side needs at least 16")
 
 
 def test_a_null_is_an_option_that_was_left_out(client: TestClient) -> None:

@@ -38,6 +38,13 @@ def test_the_card_of_an_unknown_model_names_those_that_exist(client: TestClient)
     assert_refused(client.get("/v1/models/absent"), 404, "model_not_found", param="model", says="available: colours, words")
 
 
+def test_there_are_no_options(client: TestClient) -> None:
+    for path in ("/v1/models", "/v1/models/words"):
+        assert_refused(client.get(path, params={"limit": 3}), 422, "invalid_option", param="limit", says="not an option here")
+    assert_refused(client.get("/v1/models?version=1"), 422, "invalid_option", param="version")
+    assert_refused(client.get("/v1/models/words?version=1&version=2"), 422, "invalid_option", param="version", says="given twice")
+
+
 def test_an_unknown_model_is_refused_with_those_of_the_task(client: TestClient) -> None:
     image = client.post("/v1/image-classification/absent", content=b"x", headers={"content-type": "image/png"})
     assert_refused(image, 404, "model_not_found", param="model", says="available: colours")

@@ -160,6 +160,8 @@ def test_a_surrogate_pair_is_one_character(client: TestClient) -> None:
         (b'{"text": [3]}', 422, "invalid_option", "text"),
         (b'{"text": {"a": 1}}', 422, "invalid_option", "text"),
         (b'{"text": "good", "explain": "perhaps"}', 422, "invalid_option", "explain"),
+        (b'{"text": "good", "explain": "yes"}', 422, "invalid_option", "explain"),
+        (b'{"text": "good", "explain": 1}', 422, "invalid_option", "explain"),
         (b'{"text": "good", "explian": true}', 422, "invalid_option", "explian"),
         (b'{"text": ' + b"[" * 100 + b"]" * 100 + b"}", 422, "invalid_option", "text"),
         (b'{"text": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", 400, "bad_request", None),
@@ -177,6 +179,11 @@ def test_a_body_that_is_not_the_schema_is_refused(client: TestClient, body: byte
 def test_another_content_type_is_refused(client: TestClient, content_type: str) -> None:
     response = client.post(URL, content=b'{"text": "good"}', headers={"content-type": content_type} if content_type else {})
     assert_refused(response, 415, "unsupported_media_type", says="application/json")
+
+
+def test_a_null_is_an_option_that_was_left_out(client: TestClient) -> None:
+    answer = client.post(URL, json={"text": "good", "explain": None})
+    assert (answer.status_code, answer.json()["results"][0]["explanation"]) == (200, None)
 
 
 def test_a_charset_beside_the_content_type_does_not_matter(client: TestClient) -> None:

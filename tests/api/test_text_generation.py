@@ -66,6 +66,21 @@ def test_an_option_may_stand_in_the_query(client: TestClient) -> None:
     assert answer["text"] == most_likely_text("Happy", 3)
     twice = client.post(URL, json={"prompt": "Happy", "max_tokens": 5}, params={"max_tokens": 3})
     assert_refused(twice, 422, "invalid_option", param="max_tokens", says="given twice")
+    underscored = client.post(URL, json={"prompt": "Happy"}, params={"max_tokens": "1_0"})
+    assert_refused(underscored, 422, "invalid_option", param="max_tokens", says="must be a whole number")
+
+
+def test_a_whole_number_may_be_written_with_a_point(client: TestClient) -> None:
+    answer = client.post(URL, json={"prompt": "Happy", "temperature": 0, "max_tokens": 3.0, "seed": 1.0, "top_k": 0.0}).json()
+    assert answer["text"] == most_likely_text("Happy", 3)
+    assert_refused(client.post(URL, json={"max_tokens": 3.5}), 422, "invalid_option", param="max_tokens", says="must be a whole number")
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_must_be_finite(client: TestClient, number: str) -> None:
+    for send in ({"content": f'{{"temperature": {number}}}'}, {"content": "{}", "params": {"temperature": number}}):
+        refused = client.post(URL, headers={"content-type": "application/json"}, **send)
+        assert_refused(refused, 422, "invalid_option", param="temperature", says="temperature must be a finite number")
 
 
 def test_the_models_own_temperature_is_the_default(tmp_path: Path) -> None:

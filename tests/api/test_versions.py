@@ -55,8 +55,8 @@ def test_a_version_stands_beside_other_options(client: TestClient) -> None:
 @pytest.mark.parametrize("version", ["3", "0", "01", "latest", "", "1/../2", "9" * 300])
 def test_a_version_that_is_not_there_is_not_found_and_those_that_are_are_named(client: TestClient, version: str) -> None:
     refused = client.post("/v1/text-classification/words", params={"version": version}, json={"text": "good"})
-    assert_refused(refused, 404, "model_not_found", param="model", says="there is no model 'words/")
-    assert "available: words/1, words/10, words/2" in refused.json()["error"]["message"]
+    assert_refused(refused, 404, "model_not_found", param="model", says="there is no model 'words@")
+    assert "available: words@1, words@10, words@2" in refused.json()["error"]["message"]
     assert len(refused.content) < 400
 
 
@@ -75,7 +75,22 @@ def _texts(client: TestClient, version: str) -> float:
 def test_openais_clients_hear_of_a_version_that_is_not_there(client: TestClient) -> None:
     refused = client.post("/v1/completions", json={"model": "sums@7", "prompt": "A"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (404, "model_not_found")
-    assert "available: sums/1, sums/10, sums/2" in refused.json()["error"]["message"]
+    assert "available: sums@1, sums@10, sums@2" in refused.json()["error"]["message"]
+
+
+def test_every_face_of_v1_takes_a_name_with_its_version(client: TestClient) -> None:
+    assert client.get("/v1/models/words@2").json()["version"] == "2"
+    answer = client.post("/v1/text-classification/words@1", json={"text": "good"})
+    assert answer.json()["model"] == {"name": "words", "version": "1"}
+    assert_refused(client.get("/v1/models/words@1?version=1"), 422, "invalid_option", param="version", says="given twice")
+
+
+@pytest.mark.parametrize("name", ["sums@", "sums@7", "sums@1@1"])
+def test_a_name_with_no_version_of_the_model_is_not_found(client: TestClient, name: str) -> None:
+    says = f"there is no model '{name}'; available: sums@1, sums@10, sums@2"
+    assert_refused(client.get(f"/v1/models/{name}"), 404, "model_not_found", param="model", says=says)
+    completion = client.post("/v1/completions", json={"model": name, "prompt": "A"})
+    assert (completion.status_code, completion.json()["error"]["message"]) == (404, says)
 
 
 def test_the_list_has_the_newest_and_the_card_is_of_the_version_asked_for(client: TestClient) -> None:
@@ -84,7 +99,7 @@ def test_the_list_has_the_newest_and_the_card_is_of_the_version_asked_for(client
     assert client.get("/v1/models/words").json()["card"]["title"] == "Words 10"
     older = client.get("/v1/models/words?version=2").json()
     assert (older["version"], older["versions"], older["card"]["title"]) == ("2", ["10", "2", "1"], "Words 2")
-    assert_refused(client.get("/v1/models/words?version=3"), 404, "model_not_found", param="model", says="available: words/1")
+    assert_refused(client.get("/v1/models/words?version=3"), 404, "model_not_found", param="model", says="available: words@1")
 
 
 def test_v2_names_versions_in_the_path(client: TestClient) -> None:
@@ -98,7 +113,7 @@ def test_v2_names_versions_in_the_path(client: TestClient) -> None:
     refused = client.get("/v2/models/words/versions/3")
     assert (refused.status_code, refused.json()["error"]) == (
         404,
-        "there is no model 'words/3'; available: words/1, words/10, words/2",
+        "there is no model 'words@3'; available: words@1, words@10, words@2",
     )
     generated = client.post("/v2/models/sums/versions/2/generate", json={"text_input": "A", "parameters": {"max_tokens": 3}})
     assert generated.json()["model_version"] == "2"
@@ -127,4 +142,4 @@ def test_a_broken_version_is_told_and_the_others_answer(tmp_path: Path) -> None:
         answer = client.post("/v1/text-classification/words", json={"text": "good"})
         assert (answer.status_code, answer.json()["model"]["version"]) == (200, "1")
         refused = client.post("/v1/text-classification/words?version=2", json={"text": "good"})
-        assert_refused(refused, 503, "model_not_ready", param="model", says="'words/2' is not ready: it was refused")
+        assert_refused(refused, 503, "model_not_ready", param="model", says="'words@2' is not ready: it was refused")

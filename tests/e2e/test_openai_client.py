@@ -40,6 +40,7 @@ def client(server: RunningServer) -> Iterator[openai.OpenAI]:
 def test_the_models_are_listed_and_retrieved(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["lstm", "sums", "words"]
     model = client.models.retrieve("sums")
+    assert client.models.retrieve("sums@1") == model
     assert (model.id, model.object, model.owned_by, model.created) == ("sums", "model", "axon", 1767323045)
     with pytest.raises(openai.NotFoundError) as absent:
         client.models.retrieve("absent")

@@ -179,9 +179,12 @@ def _problems_of_error(error: Any, path: str | None) -> list[str]:
     return found
 
 
+WITH_CODE = ("/v1/completions", "/v1/chat", "/v1/embeddings", "/v1/responses", "/v1/models")
+
+
 def _fits(path: str, content: Any) -> bool:
     """Whether the error has the shape of this path's face."""
     if path == "/v2" or path.startswith("/v2/"):
         return isinstance(content, str)
-    with_code = any(path == face or path.startswith(f"{face}/") for face in ("/v1/completions", "/v1/models"))
+    with_code = any(path == face or path.startswith(f"{face}/") for face in WITH_CODE)
     return isinstance(content, dict) and set(content) == {"type", "message", "param"} | ({"code"} if with_code else set())

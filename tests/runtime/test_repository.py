@@ -26,7 +26,7 @@ def test_versions_are_served_side_by_side_and_the_newest_is_the_default(tmp_path
     assert repository.versions("colours") == ["10", "9", "2"]
     assert [model.manifest.version for model in repository.newest()] == ["10"]
     assert [model.manifest.version for model in repository.all_served()] == ["10", "9", "2"]
-    with pytest.raises(ModelNotFound, match=r"no model 'colours/3'; available: colours/10, colours/2, colours/9"):
+    with pytest.raises(ModelNotFound, match=r"no model 'colours@3'; available: colours@10, colours@2, colours@9"):
         repository.get("colours", "3")
 
 
@@ -36,7 +36,7 @@ def test_where_the_newest_version_is_broken_the_one_before_it_answers(tmp_path: 
     repository = load(tmp_path)
     assert repository.get("colours").manifest.version == "1"
     assert [(status.version, status.state) for status in repository.statuses()] == [("2", "refused"), ("1", "ready")]
-    with pytest.raises(ModelNotReady, match="'colours/2' is not ready: it was refused"):
+    with pytest.raises(ModelNotReady, match="'colours@2' is not ready: it was refused"):
         repository.get("colours", "2")
 
 

@@ -102,7 +102,7 @@ async def test_the_old_model_serves_until_the_new_one_is_warm(models: Path, load
         ("2", "loading"),
         ("1", "ready"),
     ]
-    with pytest.raises(ModelNotReady, match="'words/2' is not ready: it is still loading"):
+    with pytest.raises(ModelNotReady, match="'words@2' is not ready: it is still loading"):
         repository.get("words", "2")
     await rescanning
     assert repository.get("words").manifest.version == "2"

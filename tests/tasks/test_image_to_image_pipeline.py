@@ -109,10 +109,14 @@ STYLES, DIRECTIONS = "available: rose, moss, none", "available: photo-to-negativ
         ("tints", {"styles": {"rose": "1"}}, "styles", "such as"),
         ("tints", {"styles": {"rose": True}}, "styles", "such as"),
         ("tints", {"styles": {"rose": 10**400}}, "styles", "such as"),
-        ("tints", {"styles": {}}, "styles", "a sum above 0"),
+        ("tints", {"styles": {}}, "styles", "a finite sum above 0"),
         ("tints", {"styles": {"rose": float("nan")}}, "styles", "at least 0"),
         ("tints", {"styles": "rose:1,rose:2"}, "styles", "each choice once"),
-        ("tints", {"styles": "rose:0,moss:0"}, "styles", "a sum above 0"),
+        ("tints", {"styles": "rose:0,moss:0"}, "styles", "a finite sum above 0"),
+        ("tints", {"styles": "rose:1e308,moss:1e308"}, "styles", "a finite sum above 0"),
+        ("tints", {"strength": "0_5"}, "strength", "must be a number"),
+        ("tints", {"max_side_px": "1_00"}, "max_side_px", "whole number"),
+        ("tints", {"max_side_px": 0}, "max_side_px", f"between 16 and {MAX_SIDE_PX}"),
         ("tints", {"styles": "rose:-1,moss:2"}, "styles", "the weight of 'rose' must be a number, at least 0"),
         ("tints", {"styles": "rose:1e400"}, "styles", "the weight of 'rose' must be a number"),
         ("tints", {"style": "rose", "styles": "rose:1"}, "styles", "give style or styles, not both"),
@@ -172,8 +176,11 @@ def test_a_picture_is_shrunk_as_far_as_the_client_asks(tints: Pipeline) -> None:
     assert row.pixels.shape == (3, 300, 400)
     (row,) = tints.preprocess(scene_png(800, 600), tints.order({"max_side_px": 100}))
     assert row.pixels.shape == (3, 75, 100)
-    with pytest.raises(UndecodableImage, match="16 x 12 once its longer side is 16"):
+    with pytest.raises(InvalidOption, match="max_side_px is too small for this picture: it would be 16 x 12 px") as refused:
         tints.preprocess(scene_png(800, 600), tints.order({"max_side_px": 16}))
+    assert refused.value.param == "max_side_px"
+    with pytest.raises(UndecodableImage, match="32 x 1 once its longer side is 32"):  # too narrow without the option as well
+        tints.preprocess(scene_png(800, 20), tints.order({"max_side_px": 32}))
 
 
 def pixels_of(data: bytes) -> np.ndarray:
@@ -231,6 +238,10 @@ def tensors(height: int, width: int, *conditions: list[float], rows: int = 1) ->
         ("tints", tensors(16, 16, [1, 0, 0], [1, 0, 0]), BadRequest, "pixel_values has 1 rows, condition has 2"),
         ("tints", tensors(16, 16, [1, float("nan"), 0]), BadRequest, "finite numbers"),
         ("tints", tensors(16, 16, [float("inf"), 0, 0]), BadRequest, "finite numbers"),
+        ("tints", tensors(16, 16, [2, -1, 0]), BadRequest, "at least 0 that sum to 1, for: rose, moss, none"),
+        ("tints", tensors(16, 16, [0, 0, 0]), BadRequest, "sum to 1"),
+        ("tints", tensors(16, 16, [3e38, 3e38, 0]), BadRequest, "sum to 1"),
+        ("tints", tensors(16, 16, [0.5, 0.4, 0]), BadRequest, "sum to 1"),
         ("turns", tensors(16, 16, [0.5, 0.5]), BadRequest, "a single 1 and else 0, for one of: photo-to-negative, red-to-blue"),
         ("turns", tensors(16, 16, [1, 1]), BadRequest, "a single 1"),
         ("turns", tensors(16, 16, [0, 0]), BadRequest, "a single 1"),

@@ -16,6 +16,8 @@ from app.contract.manifest import Graph, ModelManifest, TensorSpec
 from app.errors import BadRequest
 from app.runtime.pipeline import Tensors
 
+FILES = ("image", "BYTES")  # the input of every pipeline that takes encoded pictures
+
 
 @dataclass(frozen=True, slots=True)
 class Inference:
@@ -102,6 +104,8 @@ def _expected(request: InferRequest, graph: Graph, encoded_input: TensorSpec | N
     names = [tensor.name for tensor in request.inputs]
     specs = {spec.name: spec for spec in graph.inputs}
     if encoded_input is not None and encoded_input.name in names:
+        if {*names} & {*specs} - {encoded_input.name}:
+            raise BadRequest(f"give either {encoded_input.name}, or {' and '.join(specs)}, not both")
         specs = {encoded_input.name: encoded_input}
     for name in names:
         if name not in specs:
@@ -121,6 +125,10 @@ def _check_fit(tensor: InferInput, spec: TensorSpec) -> None:
 def _read(tensor: InferInput, spec: TensorSpec, blob: memoryview | None, size: int | None) -> Any:
     if (tensor.data is None) == (blob is None):
         raise BadRequest(f"the input {spec.name!r} needs data, or binary_data_size and bytes behind the JSON: one of the two")
+    if blob is None and (spec.name, spec.datatype) == FILES:
+        raise BadRequest(
+            f"the input {spec.name!r} is whole files: send them as binary data, with binary_data_size; JSON cannot carry their bytes"
+        )
     if blob is None:
         return from_json(spec, tensor.shape, tensor.data or [])
     if len(blob) != size:

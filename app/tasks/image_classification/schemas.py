@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from pydantic import BaseModel, Field
 
 from app.api.models import ModelRef
-from app.api.validation import Options
+from app.api.validation import Options, Real, Whole
 from app.contract.classification import Estimate, OperatingPoint, RocCurve
 
 
@@ -20,12 +20,12 @@ class ClassificationOptions(Options):
     operating_point: str | None = Field(
         default=None, min_length=1, max_length=64, description="named threshold, chosen on validation data", examples=["sensitivity-95"]
     )
-    threshold: float | None = Field(default=None, ge=0, le=1, description="positive at this probability or above")
-    min_sensitivity: float | None = Field(
+    threshold: Real | None = Field(default=None, ge=0, le=1, description="positive at this probability or above")
+    min_sensitivity: Real | None = Field(
         default=None, ge=0, le=1, description="the highest threshold that may promise this sensitivity, by validation data"
     )
-    false_negative_cost: float | None = Field(default=None, gt=0, le=1e6, description="how many false alarms one miss is worth")
-    top_k: int | None = Field(default=None, ge=1, le=1000, description="only the most probable labels")
+    false_negative_cost: Real | None = Field(default=None, gt=0, le=1e6, description="how many false alarms one miss is worth")
+    top_k: Whole | None = Field(default=None, ge=1, le=1000, description="only the most probable labels")
     augment: bool = Field(default=False, description="average over the picture's rotations and reflections; costs eight runs")
 
 

@@ -178,11 +178,12 @@ class ImageToImagePipeline:
 
     def _checked(self, weights: Weights) -> Weights:
         """Raises BadRequest for weights that the graph has no answer to."""
-        if not np.isfinite(weights).all():
-            raise BadRequest("the weights of condition must be finite numbers")
         condition = self._condition
-        if condition is not None and not condition.mixable and (np.count_nonzero(weights) != 1 or weights.max() != 1):
-            raise BadRequest(f"a row of condition must have a single 1 and else 0, for one of: {', '.join(condition.names)}")
+        if condition is None and not np.isfinite(weights).all():
+            raise BadRequest("the weights of condition must be finite numbers")
+        if condition is not None and not condition.are_weights(weights):
+            rule = "finite numbers of at least 0 that sum to 1, for" if condition.mixable else "a single 1 and else 0, for one of"
+            raise BadRequest(f"a row of condition must have {rule}: {', '.join(condition.names)}")
         return weights
 
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from pydantic import BaseModel, Field, JsonValue
 
 from app.api.models import ModelRef
-from app.api.validation import Options
+from app.api.validation import Options, Real, Whole
 from app.contract.conditions import Weights
 from app.contract.images import MEDIA_TYPES
 
@@ -22,17 +22,17 @@ FORMS = ("image/png", *(media_type for media_type in MEDIA_TYPES if media_type !
 class PictureOptions(Options):
     """What every model understands; `style`, `direction` and the like are each model's own."""
 
-    strength: float | None = Field(
+    strength: Real | None = Field(
         default=None,
         ge=0,
         le=1,
         description="how much of the style: 0 gives the photograph back; by default 1. Only where there is a neutral choice",
     )
     preserve_colour: bool = Field(default=False, description="keep the photograph's colours: only the brightness is drawn anew")
-    max_side_px: int | None = Field(
+    max_side_px: Whole | None = Field(
         default=None,
-        ge=1,
         description="shrink until the longer side has so many pixels; by default, and at most, what the model's card says",
+        json_schema_extra={"minimum": 1},
     )
 
 

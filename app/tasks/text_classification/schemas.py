@@ -7,11 +7,11 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.models import ModelRef
+from app.api.validation import JsonFields
 
 
-class TextClassificationRequest(BaseModel):
+class TextClassificationRequest(JsonFields):
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={"example": {"text": ["Not bad at all.", "Two hours that I will never get back."], "explain": False}},
     )
 

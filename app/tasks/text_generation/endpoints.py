@@ -15,10 +15,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.bodies import read_json
-from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline, get_model, schema_of, with_query
+from app.api.dependencies import (
+    Headers,
+    describe_alternatives,
+    describe_fields,
+    describe_model,
+    get_deadline,
+    get_model,
+    schema_of,
+    with_query,
+)
 from app.api.disconnect import unless_disconnected
 from app.api.error_handlers import ERROR_RESPONSES
-from app.api.event_stream import EventStream, error_event, event
+from app.api.event_stream import EventStream, describe_events, error_event, event
 from app.api.models import model_ref
 from app.api.state import settings
 from app.contract.sampling import SamplingOptions
@@ -38,7 +47,11 @@ REQUEST_BODY: dict[str, Any] = {
     "content": {"application/json": {"schema": schema_of(TextGenerationRequest)}},
 }
 
-PARAMETERS = [*describe_model("anna"), *describe_fields("header", Headers)]
+PARAMETERS = [
+    *describe_model("anna"),
+    *describe_alternatives(TextGenerationRequest, but=("prompt", "stop", "stream")),  # one stop is read there too
+    *describe_fields("header", Headers),
+]
 
 Answer = Callable[[Piece], TextGenerationAnswer]
 
@@ -47,7 +60,7 @@ Answer = Callable[[Piece], TextGenerationAnswer]
     "/{model}",
     summary="Write a text",
     response_model=TextGenerationAnswer,
-    responses={200: {"content": {"text/event-stream": {}}}},
+    responses={200: describe_events({"text": "are all "}, {"text": "alike", "finish_reason": "length"})},
     openapi_extra={"parameters": PARAMETERS, "requestBody": REQUEST_BODY},
 )
 async def generate_text(request: Request) -> Response:

@@ -14,12 +14,12 @@ from starlette.responses import Response
 
 from app.api.dependencies import Headers, describe_fields, describe_name, get_deadline, join_options, schema_of
 from app.api.disconnect import unless_disconnected
-from app.api.event_stream import EventStream, error_event, event
+from app.api.event_stream import EventStream, describe_events, error_event, event
 from app.api.open_inference.bodies import read_message
 from app.api.open_inference.schemas import ERROR_RESPONSES, Message, Parameters
 from app.api.open_inference.served import PATHS, VERSION, get_served
 from app.api.state import settings
-from app.api.validation import validate
+from app.api.validation import validate, without_nulls
 from app.contract.manifest import ModelManifest
 from app.errors import BadRequest
 from app.runtime.generative_model import GenerativeModel
@@ -72,7 +72,7 @@ async def _begin(request: Request, work: ExitStack, stream: bool) -> tuple[Gener
     if not isinstance(model, GenerativeModel):
         raise BadRequest(f"the model {model.name!r} writes no text; its tensors are for /infer")
     asked = await read_message(request, GenerateRequest)
-    given = {"stream": stream} | join_options(asked.model_extra or {}, asked.parameters or {})
+    given = {"stream": stream} | join_options(without_nulls(asked.model_extra or {}), without_nulls(asked.parameters or {}))
     if "prompt" in given or given["stream"] is not stream:
         raise BadRequest("a prompt is text_input; a stream is asked for at /generate_stream, a whole text at /generate")
     body = validate(TextGenerationRequest, given | {"prompt": asked.text_input})
@@ -101,6 +101,6 @@ for path in PATHS:
         f"{path}/generate_stream",
         summary="Write a text, piece by piece",
         response_class=Response,
-        responses={200: {"content": {"text/event-stream": {}}}},
+        responses={200: describe_events({"model_name": "anna", "model_version": "1", "text_output": "are all "})},
         openapi_extra=described,
     )(generate_stream)

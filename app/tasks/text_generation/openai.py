@@ -20,9 +20,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.bodies import read_json
-from app.api.dependencies import Headers, describe_fields, find_model, get_deadline, schema_of
+from app.api.dependencies import Headers, describe_fields, find_model, get_deadline, refuse_query, schema_of
 from app.api.disconnect import unless_disconnected
-from app.api.event_stream import EventStream, error_event, event
+from app.api.event_stream import EventStream, describe_events, error_event, event
 from app.api.state import settings
 from app.errors import InputTooLarge, InvalidOption
 from app.runtime.generative_model import GenerativeModel
@@ -56,6 +56,9 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 router = APIRouter(prefix="/v1/completions", tags=[TASK], responses=ERRORS)
 
+EVENT = {"id": "cmpl-1", "object": "text_completion", "created": 1767323045, "model": "anna"} | {
+    "choices": [{"index": 0, "text": "are all alike", "logprobs": None, "finish_reason": None}]
+}
 REQUEST_BODY: dict[str, Any] = {"required": True, "content": {"application/json": {"schema": schema_of(CompletionRequest)}}}
 
 
@@ -80,7 +83,7 @@ class Completion:
     "",
     summary="Complete a text (OpenAI)",
     response_model=CompletionAnswer,
-    responses={200: {"content": {"text/event-stream": {}}}},
+    responses={200: describe_events(EVENT, "[DONE]")},
     openapi_extra={"parameters": describe_fields("header", Headers), "requestBody": REQUEST_BODY},
 )
 async def create_completion(request: Request) -> Response:
@@ -89,10 +92,10 @@ async def create_completion(request: Request) -> Response:
     Log-probabilities are the model's own, before temperature, penalties and filters. With `echo` and `logprobs` they cover
     the prompt, so `echo=true, max_tokens=0, logprobs=0` scores a text. A character that the model does not know is refused.
     """
+    refuse_query(request)
     deadline, limits = get_deadline(request), settings(request)
     body = await read_json(request, CompletionRequest)
-    name, _, version = body.model.partition("@")
-    model = find_model(request, name, version or None, TASK, GenerativeModel)
+    model = find_model(request, body.model, None, TASK, GenerativeModel)
     _check_combinations(body)
     completion, work = _prepare(body, cast(TextGenerationPipeline, model.pipeline), limits)
     with ExitStack() as open_work:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from app.api.models import ModelRef
+from app.api.validation import JsonFields, Real, Whole
 from app.contract.sampling import SamplingOptions
 from app.errors import InvalidOption
 
@@ -30,30 +31,19 @@ Prompt = Annotated[
         }
     ),
 ]
-Seed = Annotated[int, Field(ge=-(2**63), lt=2**63, description="the same seed and parameters give the same text")]
+Seed = Annotated[Whole, Field(ge=-(2**63), lt=2**63, description="the same seed and parameters give the same text")]
 
 
-class _Request(BaseModel):
-    """Nothing is guessed: no unknown field, no number in a string. A null is a field that was left out."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, fields: Any) -> Any:
-        return {name: value for name, value in fields.items() if value is not None} if isinstance(fields, dict) else fields
-
-
-class TextGenerationRequest(_Request):
+class TextGenerationRequest(JsonFields):
     model_config = ConfigDict(
         json_schema_extra={"example": {"prompt": "Happy families ", "max_tokens": 200, "temperature": 0.7, "seed": 1}},
     )
 
     prompt: str = Field(default="", description="what the text goes on from; an empty one starts a new line")
-    max_tokens: int = Field(default=200, ge=1, description="length of the text; a character is a token")
-    temperature: float | None = Field(default=None, ge=0, le=2, description="0 takes the most likely; by default the model's own")
-    top_k: int = Field(default=0, ge=0, description="only the k most likely characters; 0: all")
-    top_p: float = Field(default=1.0, ge=0, le=1, description="only the fewest characters that together have this probability")
+    max_tokens: Whole = Field(default=200, ge=1, description="length of the text; a character is a token")
+    temperature: Real | None = Field(default=None, ge=0, le=2, description="0 takes the most likely; by default the model's own")
+    top_k: Whole = Field(default=0, ge=0, description="only the k most likely characters; 0: all")
+    top_p: Real = Field(default=1.0, ge=0, le=1, description="only the fewest characters that together have this probability")
     seed: Seed | None = None
     stop: Stop = Field(default=None, description="the text ends before this; or one of at most four")
     stream: bool = Field(default=False, description="server-sent events instead of one JSON answer")
@@ -73,12 +63,12 @@ class TextGenerationAnswer(BaseModel):
     timing_ms: dict[str, float]
 
 
-class StreamOptions(_Request):
+class StreamOptions(JsonFields):
     include_usage: bool = False
     include_obfuscation: Literal[False] = Field(default=False, description="padding against eavesdroppers: not available")
 
 
-class CompletionRequest(_Request):
+class CompletionRequest(JsonFields):
     """OpenAI's fields with OpenAI's ranges and defaults, then three of other servers."""
 
     model_config = ConfigDict(
@@ -89,27 +79,27 @@ class CompletionRequest(_Request):
 
     model: str = Field(description="name of a served model")
     prompt: Prompt = Field(description="a text, several, or the same as token ids")
-    max_tokens: int = Field(default=16, ge=0, description="0 only with echo: the prompt is scored")
-    temperature: float = Field(default=1.0, ge=0, le=2)
-    top_p: float = Field(default=1.0, ge=0, le=1)
-    n: int = Field(default=1, ge=1, le=128, description="texts a prompt")
-    best_of: int | None = Field(default=None, ge=1, le=128, description="write so many, return the n likeliest; not with stream")
+    max_tokens: Whole = Field(default=16, ge=0, description="0 only with echo: the prompt is scored")
+    temperature: Real = Field(default=1.0, ge=0, le=2)
+    top_p: Real = Field(default=1.0, ge=0, le=1)
+    n: Whole = Field(default=1, ge=1, le=128, description="texts a prompt")
+    best_of: Whole | None = Field(default=None, ge=1, le=128, description="write so many, return the n likeliest; not with stream")
     stream: bool = False
     stream_options: StreamOptions | None = None
-    logprobs: int | None = Field(
+    logprobs: Whole | None = Field(
         default=None, ge=0, le=5, description="log-probabilities, in nats, of the tokens and so many of the likeliest"
     )
     echo: bool = Field(default=False, description="the prompt stands before the text")
     stop: Stop = None
     seed: Seed | None = None
-    presence_penalty: float = Field(default=0.0, ge=-2, le=2)
-    frequency_penalty: float = Field(default=0.0, ge=-2, le=2)
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] = Field(default={}, description="by token id")
+    presence_penalty: Real = Field(default=0.0, ge=-2, le=2)
+    frequency_penalty: Real = Field(default=0.0, ge=-2, le=2)
+    logit_bias: dict[str, Annotated[Real, Field(ge=-100, le=100)]] = Field(default={}, description="by token id")
     user: str | None = Field(default=None, description="accepted, not used and not logged")
     suffix: str | None = Field(default=None, description="refused: the models do not fill in")
-    top_k: int = Field(default=0, ge=-1, description="only the k likeliest tokens; 0 or -1: all")
-    min_p: float = Field(default=0.0, ge=0, le=1, description="only tokens with this share of the likeliest one's probability")
-    repetition_penalty: float = Field(default=1.0, gt=0, le=10)
+    top_k: Whole = Field(default=0, ge=-1, description="only the k likeliest tokens; 0 or -1: all")
+    min_p: Real = Field(default=0.0, ge=0, le=1, description="only tokens with this share of the likeliest one's probability")
+    repetition_penalty: Real = Field(default=1.0, gt=0, le=10)
 
     def sampling(self, choice: int, logit_bias: dict[int, float]) -> SamplingOptions:
         """The options of one of the texts for a prompt."""

@@ -39,6 +39,23 @@ def test_the_header_counts_the_json_as_it_is_without_compression(v2: TestClient)
     assert len(response.content) == split + 8
 
 
+def test_a_gzip_file_may_have_several_members(v2: TestClient) -> None:
+    members = [REQUEST[start : start + 10] for start in range(0, len(REQUEST), 10)]
+    packed = b"".join(map(gzip.compress, members))
+    assert v2.post(WORDS_URL, content=packed, headers={"content-encoding": "gzip"}).status_code == 200
+    for content in (packed + b"x", packed[:-3], gzip.compress(b" ") * 101 + packed):
+        assert_refused(v2.post(WORDS_URL, content=content, headers={"content-encoding": "gzip"}), 400, "gzip")
+    assert_refused(v2.post(WORDS_URL, content=zlib.compress(REQUEST) * 2, headers={"content-encoding": "deflate"}), 400, "one whole")
+    large = gzip.compress(b" " * MAX_BODY_BYTES) + gzip.compress(b" ")
+    assert_refused(v2.post(WORDS_URL, content=large, headers={"content-encoding": "gzip"}), 413, "larger than")
+
+
+def test_x_gzip_is_gzip(v2: TestClient) -> None:
+    headers = {"content-encoding": "x-gzip", "accept-encoding": "x-gzip"}
+    response = v2.post(WORDS_URL, content=gzip.compress(REQUEST), headers=headers)
+    assert (response.status_code, response.headers["content-encoding"]) == (200, "gzip")
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 def test_a_small_file_of_many_bytes_is_too_large(v2: TestClient, encoding: str) -> None:
     for size in (MAX_BODY_BYTES + 1, 50_000_000):

@@ -109,6 +109,11 @@ def test_what_the_graph_has_no_answer_to_is_refused(client: TestClient) -> None:
     assert_refused(send_pixels(client, TURNS, fitting, [0.5, 0.5]), 400, "a single 1 and else 0")
     assert_refused(client.post(TINTS, json={"inputs": [tensor("pixel_values", "UINT8", fitting)]}), 400, "the input 'condition' is missing")
     assert_refused(send_pictures(client, TINTS, scene_png(20, 20), scene_png(21, 20)), 400, "must be of one size")
+    files = {"name": "image", "datatype": "BYTES", "shape": [1], "data": ["aGVsbG8="]}
+    assert_refused(client.post(TINTS, json={"inputs": [files]}), 400, "send them as binary data, with binary_data_size")
+    both = {"inputs": [files, tensor("condition", "FP32", np.array([[0, 0, 1]], np.float32))]}
+    assert_refused(client.post(TINTS, json=both), 400, "give either image, or pixel_values and condition, not both")
+    assert_refused(send_pixels(client, TINTS, fitting, [2, 0, 0]), 400, "sum to 1")
     assert_refused(send_pictures(client, TINTS, b"rubbish"), 400, "the image cannot be decoded")
 
 

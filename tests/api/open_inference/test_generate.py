@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -29,6 +30,18 @@ def test_parameters_may_stand_beside_the_text(v2: TestClient) -> None:
     assert v2.post(f"{SUMS}/generate", json=beside).json()["text_output"] == most_likely_text("Happy", 30)
     assert_refused(v2.post(f"{SUMS}/generate", json=REQUEST | {"max_tokens": 3}), 400, "max_tokens is given twice")
     assert_refused(v2.post(f"{SUMS}/generate", json=REQUEST | {"max_tokenz": 3}), 400, "max_tokenz is not an option here")
+
+
+def test_a_null_is_a_parameter_that_was_left_out(v2: TestClient) -> None:
+    nulls = {"stream": None, "prompt": None, "seed": None, "max_tokens": 30}
+    for path in ("generate", "generate_stream"):
+        response = v2.post(f"{SUMS}/{path}", json={"text_input": "Happy", "parameters": nulls, "max_tokens": None})
+        assert response.status_code == 200, response.text
+
+
+def test_a_compressed_body_is_refused(v2: TestClient) -> None:
+    response = v2.post(f"{SUMS}/generate", content=gzip.compress(json.dumps(REQUEST).encode()), headers={"content-encoding": "gzip"})
+    assert_refused(response, 415, "send the body as it is")
 
 
 def test_the_pieces_of_a_stream_make_the_text(v2: TestClient) -> None:

@@ -51,7 +51,7 @@ def test_an_answer_in_json_says_all_and_is_flat(v2: TestClient) -> None:
 
 def test_the_version_may_stand_in_the_path(v2: TestClient) -> None:
     assert v2.post("/v2/models/words/versions/1/infer", json={"inputs": [text_input("bad")]}).status_code == 200
-    assert_refused(v2.post("/v2/models/words/versions/2/infer", json={"inputs": [text_input("bad")]}), 404, "available: words/1")
+    assert_refused(v2.post("/v2/models/words/versions/2/infer", json={"inputs": [text_input("bad")]}), 404, "available: words@1")
 
 
 def test_the_blobs_follow_the_json_in_the_order_of_the_tensors(v2: TestClient) -> None:
