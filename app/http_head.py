@@ -17,6 +17,7 @@ from app.errors import BadRequest
 from app.observability import request_id_of
 
 MAX_HEAD_BYTES = 64 * 1024  # above the 8 to 32 KB of the proxies in front; what comes in its first packet, 256 KB at most, is not counted
+LATE, TOO_LONG = 408, 431  # of a head; their error is called as a BadRequest is
 MAX_WAITING = 16  # requests behind the one that is answered, on one connection; beyond, nothing is read until that is done
 
 
@@ -61,7 +62,7 @@ class BoundedHttp(HttpToolsProtocol):
             self._start_timer()
             self._head_bytes += len(data) if continued else 0
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(431, f"the request's line and headers are longer than {MAX_HEAD_BYTES:,} bytes")
+                self._refuse(TOO_LONG, f"the request's line and headers are longer than {MAX_HEAD_BYTES:,} bytes")
 
     def on_message_begin(self) -> None:
         self._head_began, self._head_bytes = True, 0
@@ -88,7 +89,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         if self._head_began:
-            self._refuse(408, f"the request's headers did not arrive within {self._timeout_s:g} s")
+            self._refuse(LATE, f"the request's headers did not arrive within {self._timeout_s:g} s")
         else:
             self.transport.close()  # nothing was asked
 

@@ -36,7 +36,8 @@ from app.settings import Settings
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-DESCRIPTION = """Trained models over REST: each operation below has an example that works from **Try it out**.
+DESCRIPTION = """Trained models over REST: each operation below has an example that works from **Try it out**; only to load and to unload
+a model takes the admin key.
 
 `GET /v1/models/{name}` is a model's card: what it was trained on, how good it is, and what it is not for."""
 

@@ -54,11 +54,18 @@ def test_every_reference_leads_somewhere(client: TestClient) -> None:
 
 def test_every_component_has_a_name_that_openapi_allows(toy_models: Path) -> None:
     with serve(toy_models, api_keys="a-key-for-the-tests") as client:
-        components = client.get("/openapi.json", headers={"x-api-key": "a-key-for-the-tests"}).json()["components"]
+        document = client.get("/openapi.json", headers={"x-api-key": "a-key-for-the-tests"}).json()
+    components = document["components"]
     assert set(components["securitySchemes"]) == {"api-key", "X-API-Key", "admin-key"}
     for kind, named in components.items():
         for name in named:
             assert re.fullmatch(r"[a-zA-Z0-9._-]+", name), (kind, name)
+    schemas = {"/v1/models": "ErrorAnswer", "/v1/completions": "OpenAIError", "/v2/models/{model}/infer": "ErrorSentence"}
+    for path, schema in schemas.items():
+        for operation in document["paths"][path].values():
+            content = operation["responses"]["401"]["content"]["application/json"]
+            assert content["schema"]["$ref"] == f"#/components/schemas/{schema}", path
+            assert schema in components["schemas"]
 
 
 @pytest.mark.parametrize("task", ["image-classification", "image-to-image"])
@@ -81,6 +88,46 @@ def test_every_operation_says_what_it_does_and_how_it_fails(client: TestClient) 
             for status, answer in operation["responses"].items():
                 if status != "200":
                     assert answer["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorAnswer"), (method, path, status)
+
+
+def test_what_is_no_json_is_described_too(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert "admin key" in document["info"]["description"]
+    paths, binary = document["paths"], {"type": "string", "format": "binary", "description": "JSON, then tensors"}
+    for path in ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"):
+        infer = paths[path]["post"]
+        assert infer["requestBody"]["content"]["application/octet-stream"]["schema"] == binary
+        assert infer["responses"]["200"]["content"]["application/octet-stream"]["schema"] == binary
+        assert infer["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith("/InferAnswer")
+        assert "Inference-Header-Content-Length" in infer["responses"]["200"]["headers"]
+        assert "Inference-Header-Content-Length" in {parameter["name"] for parameter in infer["parameters"]}
+    assert paths["/metrics"]["get"]["responses"]["200"]["content"] == {"text/plain": {"schema": {"type": "string"}}}
+    streams = [
+        answers["text/event-stream"]
+        for operations in paths.values()
+        for operation in operations.values()
+        if "text/event-stream" in (answers := operation["responses"]["200"].get("content", {}))
+    ]
+    assert len(streams) == 4
+    for stream in streams:
+        assert "server-sent events" in stream["schema"]["description"]
+        assert all(event.startswith("data: ") for event in stream["example"].split("\n\n")[:-1])
+
+
+def test_options_of_a_text_are_described_where_they_may_stand(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    for task, options in (
+        ("text-classification", {"explain"}),
+        ("text-generation", {"max_tokens", "temperature", "top_k", "top_p", "seed"}),
+    ):
+        described = [each for each in paths[f"/v1/{task}/{{model}}"]["post"]["parameters"] if each["in"] == "query"]
+        assert {each["name"] for each in described} == options | {"version"}
+        assert not any("default" in each["schema"] for each in described)  # Swagger UI would send it, beside that of the body
+
+
+def test_an_operation_promises_no_error_that_it_cannot_give(client: TestClient) -> None:
+    roc = client.get("/openapi.json").json()["paths"]["/v1/image-classification/{model}/roc"]["get"]
+    assert set(roc["responses"]) == {"200", "404", "422", "503"}
 
 
 def test_the_answers_fit_the_schemas_that_are_promised(client: TestClient) -> None:

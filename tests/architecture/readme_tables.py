@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from app.api.error_handlers import ROUTING_KINDS
 from app.contract.manifest import ModelManifest, load_manifest
-from app.errors import ServingError
+from app.errors import BadRequest, ServingError
+from app.http_head import LATE, TOO_LONG
 from app.settings import Settings
 
 HEADLINES = {  # a manifest's metric -> its name in the table, in this order
@@ -27,8 +29,9 @@ def setting_rows() -> list[str]:
 
 
 def error_kinds() -> set[tuple[str, str]]:
-    """(status, type) of every error in the tree."""
-    kinds, classes = set(), [ServingError]
+    """(status, type) of every error in the tree, and of those before and beside it: no such path, a head that is too long."""
+    kinds, classes = {(str(status), kind) for status, kind in ROUTING_KINDS.items()}, [ServingError]
+    kinds |= {(str(status), BadRequest.type) for status in (LATE, TOO_LONG)}
     while classes:
         error = classes.pop()
         kinds.add((str(error.status), error.type))

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -30,15 +30,25 @@ INLINE_BYTES = 64 * 1024  # decoded in less time than the way to a thread and ba
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"], responses=ERROR_RESPONSES)
 
-REQUEST_BODY = {"required": True, "content": {"application/json": {"schema": schema_of(InferRequest)}}}
+BINARY: dict[str, Any] = {
+    "application/octet-stream": {"schema": {"type": "string", "format": "binary", "description": "JSON, then tensors"}}
+}
+REQUEST_BODY = {"required": True, "content": {"application/json": {"schema": schema_of(InferRequest)}, **BINARY}}
+SIZE = {"schema": {"type": "integer", "minimum": 0}, "description": "bytes of JSON before the tensors; left out where all is JSON"}
+HEADERS: list[dict[str, Any]] = [
+    {"name": JSON_BYTES, "in": "header", "required": False} | SIZE,
+    *describe_fields("header", Headers),
+]
 
 
 async def infer(request: Request) -> Response:
     """The graph's outputs for its own inputs. JSON and binary tensors, gzip and deflate, as Triton's clients send them.
 
-    A model of pictures also takes `image`, BYTES: whole JPEG, PNG or WebP files; a model of texts takes `text`. They go
-    through the preprocessing that the model was trained with. The outputs are logits: probabilities and decisions are
-    what `/v1` answers.
+    In the place of the graph's inputs a model of pictures takes `image`, BYTES: whole JPEG, PNG or WebP files, as binary data,
+    since JSON's strings cannot carry their bytes. A model that draws takes its default choice for them: others are asked for
+    by `pixel_values` and `condition`. A model that classifies texts takes `text`. Both go through the preprocessing that the
+    model was trained with. The outputs are the graph's: logits, where `/v1` answers probabilities and decisions, or the
+    picture that was drawn, `reconstruction`.
     """
     model, deadline = get_served(request), get_deadline(request)
     body = await read_body(request)
@@ -88,5 +98,6 @@ for path in PATHS:
         f"{path}/infer",
         summary="Run a model on tensors",
         response_model=InferAnswer,
-        openapi_extra={"parameters": [*PARAMETERS[path], *describe_fields("header", Headers)], "requestBody": REQUEST_BODY},
+        responses={200: {"content": BINARY, "headers": {JSON_BYTES: SIZE}}},
+        openapi_extra={"parameters": [*PARAMETERS[path], *HEADERS], "requestBody": REQUEST_BODY},
     )(infer)

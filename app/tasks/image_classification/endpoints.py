@@ -32,7 +32,7 @@ from app.tasks.image_classification.schemas import (
 
 TASK = ImageClassificationPipeline.task
 
-router = APIRouter(prefix=f"/v1/{TASK}", tags=[TASK], responses=ERROR_RESPONSES)
+router = APIRouter(prefix=f"/v1/{TASK}", tags=[TASK])
 
 PARAMETERS = [*describe_model("skin-lesion"), *describe_fields("query", ClassificationOptions), *describe_fields("header", Headers)]
 
@@ -41,6 +41,7 @@ PARAMETERS = [*describe_model("skin-lesion"), *describe_fields("query", Classifi
     "/{model}",
     summary="Classify a picture",
     response_model=ClassificationAnswer,
+    responses=ERROR_RESPONSES,
     openapi_extra={"parameters": PARAMETERS, "requestBody": describe_image(example_image())},
 )
 async def classify_image(request: Request) -> Response:
@@ -63,6 +64,7 @@ async def classify_image(request: Request) -> Response:
     "/{model}/roc",
     summary="The ROC curve behind the thresholds",
     response_model=RocAnswer,
+    responses={status: ERROR_RESPONSES[status] for status in (404, 422, 503)},
     openapi_extra={"parameters": [*describe_model("skin-lesion"), *describe_fields("query", RocOptions)]},
 )
 async def get_roc(request: Request) -> Response:

@@ -9,7 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.bodies import read_json
-from app.api.dependencies import Headers, describe_fields, describe_model, get_deadline, get_model, schema_of, with_query
+from app.api.dependencies import (
+    Headers,
+    describe_alternatives,
+    describe_fields,
+    describe_model,
+    get_deadline,
+    get_model,
+    schema_of,
+    with_query,
+)
 from app.api.disconnect import unless_disconnected
 from app.api.error_handlers import ERROR_RESPONSES
 from app.api.models import model_ref
@@ -35,7 +44,11 @@ REQUEST_BODY: dict[str, Any] = {
     "content": {"application/json": {"schema": schema_of(TextClassificationRequest)}},
 }
 
-PARAMETERS = [*describe_model("sentiment"), *describe_fields("header", Headers)]
+PARAMETERS = [
+    *describe_model("sentiment"),
+    *describe_alternatives(TextClassificationRequest, but=("text",)),
+    *describe_fields("header", Headers),
+]
 
 
 @router.post(
