@@ -4,6 +4,7 @@
 # A stamp in each environment makes the next call instant; a changed pyproject.toml installs again.
 
 RUNTIME ?= cpu# or gpu: which ONNX Runtime `make serve` installs
+$(if $(filter-out cpu gpu,$(RUNTIME)),$(error RUNTIME is cpu or gpu here, not $(RUNTIME); for TensorRT build the image, see app/Dockerfile))
 SERVE_VENV := .venv$(if $(filter gpu,$(RUNTIME)),-gpu)
 
 # The first Python on the path that is new enough. Looked for only when an environment has to be made.

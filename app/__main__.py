@@ -1,92 +1,39 @@
-"""`axon serve | models | check`: read the settings, do one thing."""
+"""`axon`: the process is put in order before anything large is imported, then the command runs."""
 
 from __future__ import annotations
 
-import argparse
-import logging
 import os
+import signal
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
-from pydantic import ValidationError
-
-from app import server
-from app.api.validation import explain
-from app.errors import ModelRejected
-from app.main import make_repository
-from app.observability import configure_logging
-from app.runtime.loader import read_manifest, scan
-from app.runtime.metrics import ServingMetrics
-from app.settings import Settings, unknown_variables
-
-logger = logging.getLogger("axon.settings")
-
-
-def serve(settings: Settings) -> None:
-    """Run the server until it is told to stop."""
-    configure_logging(settings.log_format)
-    for name in unknown_variables(os.environ):
-        logger.warning("%s is no setting of the server, so it changes nothing; README.md lists those that are", name)
-    server.run(settings)
-
-
-def list_models(settings: Settings) -> None:
-    """A line for each version that lies in the repository, from its manifest and the hashes of its files; nothing is loaded."""
-    rows = [_row(settings.models, name, version) for name, version in scan(settings.models)]
-    if not rows:
-        sys.exit(f"axon: there is no model in {settings.models}")
-    heads = ("name", "version", "task", "title", "size", "state")
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    for row in (heads, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _row(root: Path, name: str, version: str) -> tuple[str, str, str, str, str, str]:
-    size = sum(path.stat().st_size for path in (root / name / version).rglob("*") if path.is_file())
-    try:
-        manifest = read_manifest(root, name, version)
-    except ModelRejected as error:
-        return name, version, "", "", _megabytes(size), f"refused: {error}"
-    return name, version, manifest.task, manifest.title, _megabytes(size), "whole"
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
-
-
-def check(settings: Settings) -> None:
-    """Load every version, replay its golden request, print a line each; exit 1 if one is refused or there is none."""
-    if not scan(settings.models):
-        sys.exit(f"axon: there is no model in {settings.models}")
-    with ThreadPoolExecutor(1) as executor:
-        repository = make_repository(settings, executor, 1, ServingMetrics())
-        repository.load_all()
-    statuses = repository.statuses()
-    for status in statuses:
-        print(f"{status.name}/{status.version}  {status.state}" + (f"  {status.reason}" if status.reason else ""))
-    if any(status.state == "refused" for status in statuses):
-        sys.exit(1)
-
-
-COMMANDS = {"serve": serve, "models": list_models, "check": check}
+from types import FrameType
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="axon", description="Serve trained models over REST. Settings: AXON_* variables, see README.md.")
-    parser.add_argument(
-        "command",
-        choices=COMMANDS,
-        help="serve them; list the models of the repository; or check, without serving, that each loads and answers as at its export",
-    )
-    parser.add_argument("models", nargs="?", type=Path, help="the model repository (default: AXON_MODELS, or ./models)")
-    arguments = parser.parse_args()
-    try:
-        settings = Settings(**({"models": arguments.models} if arguments.models else {}))
-    except ValidationError as error:
-        problem = explain(error.errors())
-        sys.exit(f"axon: AXON_{(problem.param or '').upper()}: {problem.message}")
-    COMMANDS[arguments.command](settings)
+    """A signal may come, and a file be opened, while the libraries are imported."""
+    _open_standard_streams()
+    if sys.argv[1:2] == ["serve"]:
+        signal.signal(signal.SIGTERM, _end)
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not on Windows, and nohup's stays
+            signal.signal(signal.SIGHUP, _pass_over)
+    from app.command_line import run
+
+    run()
+
+
+def _open_standard_streams() -> None:
+    """Where one was closed, the next file or socket would get its number, and whatever is meant for the stream."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Nothing is served yet. The kernel spares process 1, which a container's server is, the signals that it handles not."""
+    os._exit(0)
+
+
+def _pass_over(number: int, frame: FrameType | None) -> None:
+    """The folder has not been read yet. SIGHUP would end the process."""
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 A key has 16 to 256 of the characters that a Bearer token may have, `openssl rand -hex 32` for instance. In a file each
 stands on a line of its own, in a variable there are commas between them. `name:key` says what the log calls its holder;
-without a name it is the key's number. A line that begins with # is a comment.
+without a name it is the key's number; `admin` is the admin key's name. A line that begins with # is a comment.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 MIN_KEY_CHARS, MAX_KEY_CHARS = 16, 256
+ADMIN = "admin"  # how the log calls whoever has the admin key
 
 _KEY = re.compile(rf"[A-Za-z0-9._~+/=-]{{{MIN_KEY_CHARS},{MAX_KEY_CHARS}}}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -38,6 +39,8 @@ def parse_keys(text: str) -> tuple[ApiKey, ...]:
         name, colon, key = entry.rpartition(":")
         if colon and not _NAME.fullmatch(name):
             raise ValueError(f"must have names of a-z, 0-9, '.', '_' and '-': that of key {number} is another")
+        if name == ADMIN:
+            raise ValueError(f"must not call a client {ADMIN!r}, as key {number} does: so the log calls whoever has the admin key")
         if not _KEY.fullmatch(key):
             raise ValueError(
                 f"must hold keys of {MIN_KEY_CHARS} to {MAX_KEY_CHARS} letters, digits and . _ ~ + / = -, one a line or between "
@@ -51,6 +54,15 @@ def parse_keys(text: str) -> tuple[ApiKey, ...]:
     if len({key.name for key in keys}) < len(keys):
         raise ValueError("must not give two keys one name")
     return tuple(keys)
+
+
+def check_admin_key(text: str) -> None:
+    """It may have any letters, but it is all that its file holds. Raises ValueError."""
+    name, colon, key = text.rpartition(":")
+    if len(text.encode()) < MIN_KEY_CHARS:
+        raise ValueError(f"must hold a key of at least {MIN_KEY_CHARS} bytes")
+    if not text.isprintable() or text.startswith("#") or (colon and _NAME.fullmatch(name) and _KEY.fullmatch(key)):
+        raise ValueError("must hold the key alone, on one line: no comment, and no name before it")
 
 
 def holder_of(given: bytes, keys: Sequence[ApiKey]) -> str | None:

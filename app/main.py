@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
@@ -36,6 +37,9 @@ from app.settings import Settings
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
+LOADING_S = 1  # at the stop, for the start's task, which has heard of it
+TRACES_S = 2  # at the stop, for a collector that does not answer
+
 DESCRIPTION = """Trained models over REST: each operation below has an example that works from **Try it out**; only to load and to unload
 a model takes the admin key.
 
@@ -66,10 +70,10 @@ def create_app(settings: Settings, traces: TracerProvider | None = None, settle:
                 draining=False,
             )
             repository.stop_loading()
-            await loading
-            await repository.drain(settings.drain_timeout_ms / 1000)
+            await asyncio.wait([loading], timeout=LOADING_S)
+            await repository.drain(0)  # whoever serves the application has waited for its requests
         if provider is not None:
-            await asyncio.to_thread(provider.shutdown)  # sends what has not been sent yet
+            await send_rest(provider)
 
     app = FastAPIOffline(
         title="Axon",
@@ -95,6 +99,13 @@ def make_tracer_provider(settings: Settings) -> TracerProvider | None:
     from app.observability.tracing import otlp_exporter, tracer_provider
 
     return tracer_provider(otlp_exporter())
+
+
+async def send_rest(provider: TracerProvider) -> None:
+    """The spans that have not been sent yet, as far as the collector takes them in time."""
+    sending = threading.Thread(target=provider.shutdown, name="axon-traces", daemon=True)
+    sending.start()
+    await asyncio.to_thread(sending.join, TRACES_S)
 
 
 def guard(app: FastAPI, settings: Settings) -> None:

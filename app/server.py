@@ -2,7 +2,7 @@
 
 SIGTERM or SIGINT: not ready from now on. Requests that have begun are answered, new ones hear 503; when all are answered, or
 the grace is over and the rest has heard 503 or an error event, the process ends with status 0. A second one ends it at once.
-SIGHUP: the model repository is read again; but if it is the terminal that went, as SIGTERM.
+SIGHUP: the model repository is read again; but if it is the controlling terminal that went, as SIGTERM.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 
 from app.http_head import BoundedHttp
 from app.main import create_app
-from app.runtime.run_threads import are_left
+from app.runtime.run_threads import end_process
 from app.settings import Settings
 
 logger = logging.getLogger("axon.server")
@@ -45,6 +46,7 @@ class Server(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
         self._reloading: asyncio.Task[None] | None = None
+        self._has_terminal = False
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -57,18 +59,19 @@ class Server(uvicorn.Server):
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._stop)
             if hasattr(signal, "SIGHUP"):  # not on Windows
+                self._has_terminal = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _has_terminal()  # ignored: nohup
                 signal.signal(signal.SIGHUP, self._reload)
         yield
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_DFL)
+            signal.signal(each, _end_at_once if os.getpid() == 1 else signal.SIG_DFL)  # the kernel spares process 1
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._begin_drain, signal.Signals(number).name, context=contextvars.Context())
 
     def _reload(self, number: int, frame: FrameType | None) -> None:
         assert self._loop is not None
-        if _terminal_is_gone():
+        if self._has_terminal and _terminal_is_gone():
             self._stop(number, frame)
         else:
             self._loop.call_soon_threadsafe(self._begin_reload, context=contextvars.Context())
@@ -111,6 +114,19 @@ class Server(uvicorn.Server):
                 connection.shutdown()
 
 
+def _end_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    os._exit(128 + number)
+
+
+def _has_terminal() -> bool:
+    """Whether there is one that can hang up: a daemon has none, whatever became of the one it was started from."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 def _terminal_is_gone() -> bool:
     """Whether standard input or output was one that somebody closed."""
     for descriptor in range(3):
@@ -134,8 +150,8 @@ def settle() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def run(settings: Settings) -> None:
-    """Serve until a signal says stop; exits 3 if the server could not start."""
+def run(settings: Settings) -> NoReturn:
+    """Serve until a signal says stop, then end with status 0, or 3 if the server could not start."""
     config = uvicorn.Config(
         create_app(settings, settle=settle),
         host=settings.host,
@@ -150,10 +166,4 @@ def run(settings: Settings) -> None:
     server = Server(config, settings.drain_timeout_ms / 1000)
     with contextlib.suppress(SystemExit):  # uvicorn's own, where it could not start
         server.run()
-    status = 0 if server.started else 3
-    if are_left():
-        logger.warning("a run, or a model that loads, does not come back: the process ends without it")
-        logging.shutdown()
-        os._exit(status)  # to take the libraries down below a run that goes on could crash
-    if status:
-        sys.exit(status)
+    end_process(0 if server.started else 3)

@@ -12,12 +12,13 @@ from pydantic import AfterValidator, BeforeValidator, DirectoryPath, Field, File
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.contract.manifest import NAME_PATTERN
-from app.keys import MIN_KEY_CHARS, ApiKey, digest_of, holder_of, parse_keys
+from app.keys import ApiKey, check_admin_key, digest_of, holder_of, parse_keys
 from app.runtime.device import Device
 
 DEFAULT_PORT = 8000
+MAX_MS = 86_400_000  # a day; from 2**31 on timers fail
 
-_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?|\*")
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?|\*")
 
 
 def _read(path: Path) -> str:
@@ -28,9 +29,25 @@ def _read(path: Path) -> str:
 
 
 def _holds_a_key(path: Path) -> Path:
-    if len(_read(path).strip().encode()) < MIN_KEY_CHARS:
-        raise ValueError(f"must hold a key of at least {MIN_KEY_CHARS} bytes")
+    check_admin_key(_read(path).strip())
     return path
+
+
+def _is_an_address(host: str) -> str:
+    if not re.fullmatch(r"\S+", host):
+        raise ValueError("must be an address to listen on, without blanks: 127.0.0.1, or 0.0.0.0 for all")
+    return host
+
+
+def _is_readable(models: Path) -> Path:
+    """It may come later; but where it is there, it must be a folder of which the names can be read."""
+    try:
+        next(models.iterdir(), None)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ValueError(f"must be a folder that can be read: {error.strerror}") from None
+    return models
 
 
 def _holds_keys(keys: SecretStr) -> SecretStr:
@@ -42,7 +59,9 @@ def _split(values: Any) -> Any:
     return [value.strip() for value in values.split(",")] if isinstance(values, str) else values
 
 
-def _are_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+def _are_origins(written: tuple[str, ...]) -> tuple[str, ...]:
+    """As browsers send them: in small letters, without the port that goes without saying."""
+    origins = tuple(re.sub(r"^(http://.*):80$|^(https://.*):443$", r"\1\2", origin.lower()) for origin in written)
     if not all(_ORIGIN.fullmatch(origin) for origin in origins):
         raise ValueError("must be origins with commas between them, https://example.org for instance, or *: no path, no slash at the end")
     return origins
@@ -80,11 +99,13 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="AXON_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    host: str = Field(default="127.0.0.1", description="address to listen on")
+    host: Annotated[str, AfterValidator(_is_an_address)] = Field(default="127.0.0.1", description="address to listen on")
     port: Annotated[int, BeforeValidator(_no_link)] = Field(
         default=DEFAULT_PORT, ge=0, le=65535, description="port to listen on; 0 takes a free one"
     )
-    models: Path = Field(default=Path("models"), description="the model repository")
+    models: Annotated[Path, AfterValidator(_is_readable)] = Field(
+        default=Path("models"), validate_default=True, description="the model repository"
+    )
     log_format: Literal["text", "json"] = Field(default="text", description="form of the log lines")
     traces: Traces = Field(default=False, description="send OpenTelemetry traces, to where its own OTEL_* variables say")
     api_keys: ApiKeys | None = Field(default=None, description="keys with commas between them: all but health then needs one of them")
@@ -115,10 +136,12 @@ class Settings(BaseSettings):
     cores: int | None = Field(default=None, ge=1, description="processors to use; by default those of the cpuset and the quota")
     max_queue_size: int = Field(default=1024, ge=1, description="rows that may wait, a model; beyond, 429")
     max_queue_bytes: int = Field(default=256 * 1024 * 1024, ge=1, description="bytes that waiting requests may hold, a model; beyond, 429")
-    request_timeout_ms: int = Field(default=30_000, ge=1, description="deadline of a request that names none")
-    stuck_run_timeout_ms: int = Field(default=60_000, ge=10, description="a run that takes longer is given up, and the server is not ready")
-    load_timeout_ms: int = Field(default=600_000, ge=10, description="a model that loads for longer is given up and refused")
-    drain_timeout_ms: int = Field(default=20_000, ge=0, description="time for accepted requests to finish at shutdown")
+    request_timeout_ms: int = Field(default=30_000, ge=1, le=MAX_MS, description="deadline of a request that names none")
+    stuck_run_timeout_ms: int = Field(
+        default=60_000, ge=10, le=MAX_MS, description="a run that takes longer is given up, and the server is not ready"
+    )
+    load_timeout_ms: int = Field(default=600_000, ge=10, le=MAX_MS, description="a model that loads for longer is given up and refused")
+    drain_timeout_ms: int = Field(default=20_000, ge=0, le=MAX_MS, description="time for accepted requests to finish at shutdown")
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1, description="largest request body")  # a 36-megapixel JPEG fits
     max_incoming_bytes: int = Field(
         default=256 * 1024 * 1024, ge=1, description="bytes of all bodies that are being received, but for small ones; beyond, 429"
@@ -132,7 +155,7 @@ class Settings(BaseSettings):
     max_generated_tokens: int = Field(default=4096, ge=1, description="longest text that is generated, in tokens")
     max_request_tokens: int = Field(default=131_072, ge=1, description="most tokens that one request reads and generates")
     prefill_chunk_tokens: int = Field(default=64, ge=1, description="tokens of a prompt that are read between two steps of the others")
-    stream_ping_ms: int = Field(default=15_000, ge=1, description="a stream that is silent for so long sends a comment")
+    stream_ping_ms: int = Field(default=15_000, ge=1, le=MAX_MS, description="a stream that is silent for so long sends a comment")
 
     @field_validator("api_keys_file")
     @classmethod
@@ -180,10 +203,16 @@ class Settings(BaseSettings):
 
 
 def unknown_variables(environment: Iterable[str]) -> list[str]:
-    """Those that look like a setting and are none: a slip, as a rule. AXON_DATA is the training's; Kubernetes names a service's ports."""
+    """Those that look like a setting and are none: a slip, as a rule. AXON_DATA is the training's; Kubernetes names a service's ports.
+
+    Small letters are read as large ones.
+    """
     known = {f"AXON_{name.upper()}" for name in Settings.model_fields} | {"AXON_DATA"}
     foreign = ("AXON_SERVICE_", "AXON_PORT_")
-    return sorted(name for name in environment if name.startswith("AXON_") and name not in known and not name.startswith(foreign))
+    names = {name: name.upper() for name in environment}
+    return sorted(
+        name for name, upper in names.items() if upper.startswith("AXON_") and upper not in known and not upper.startswith(foreign)
+    )
 
 
 def _all_keys(keys: SecretStr | None, file: Path | None) -> tuple[ApiKey, ...]:

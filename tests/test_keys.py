@@ -106,10 +106,15 @@ def test_settings_do_not_show_a_key(tmp_path: Path) -> None:
         ({"api_keys": ONE, "admin_key_file": f"{ONE}\n"}, "admin_key_file", "key of its own"),
         ({"api_keys_file": f"ci:{ONE}", "admin_key_file": ONE}, "admin_key_file", "key of its own"),
         ({"admin_key_file": "short"}, "admin_key_file", "at least 16 bytes"),
+        ({"admin_key_file": f"# the administrator's\n{ONE}\n"}, "admin_key_file", "the key alone, on one line"),
+        ({"admin_key_file": f"# {ONE}\n"}, "admin_key_file", "the key alone, on one line"),
+        ({"admin_key_file": f"ops:{ONE}\n"}, "admin_key_file", "the key alone, on one line"),
+        ({"api_keys": f"admin:{ONE}"}, "api_keys", "must not call a client 'admin', as key 1 does"),
         ({"cors_origins": "example.org"}, "cors_origins", "must be origins"),
         ({"cors_origins": "https://example.org/"}, "cors_origins", "must be origins"),
         ({"cors_origins": "null"}, "cors_origins", "must be origins"),
         ({"cors_origins": ""}, "cors_origins", "must be origins"),
+        ({"cors_origins": "https://example.org:0443"}, "cors_origins", "must be origins"),
     ],
 )
 def test_a_wrong_key_or_origin_stops_the_start(tmp_path: Path, texts: dict[str, str], field: str, says: str) -> None:

@@ -12,14 +12,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.admin import ADMIN_PATHS
 from app.api.error_handlers import error_response
 from app.errors import InvalidApiKey
-from app.keys import ApiKey, holder_of
+from app.keys import ADMIN, ApiKey, holder_of
 from app.observability import CLIENT
 
 HEALTH = frozenset({"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"})  # an orchestrator has no key
 PAGES = frozenset({"/", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
 PAGE_FILES = ("/web/", "/static-offline-docs/")
-
-ADMIN = "admin"  # how the log calls whoever has the admin key
 
 
 class Gate:

@@ -17,6 +17,7 @@ from app.observability import CLIENT
 
 MAX_CLIENTS = 10_000  # about 2 MB; beyond, the client that was let in longest ago begins anew
 IPV6_NETWORK = 64  # bits; what one household has of addresses
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address is in each
 
 
 class TokenBuckets:
@@ -65,11 +66,14 @@ class RateLimit:
 
 
 def address(scope: Scope) -> str:
-    """Of the client; of IPv6 its network, for a client has as many addresses there as it likes."""
+    """Of the client; of IPv6 its network, for a client has as many addresses there as it likes, unless it is IPv4 in other clothes."""
     host = str((scope.get("client") or ("unknown", 0))[0])
     if ":" not in host:
         return host
     try:
-        return str(ipaddress.IPv6Network((host.partition("%")[0], IPV6_NETWORK), strict=False))
+        ip = ipaddress.IPv6Address(host.partition("%")[0])
     except ValueError:
         return host
+    if ip.ipv4_mapped or ip in NAT64:
+        return str(ip.ipv4_mapped or ip)
+    return str(ipaddress.IPv6Network((ip, IPV6_NETWORK), strict=False))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from pathlib import Path
+from typing import TypeVar
 
 from app.contract.manifest import MANIFEST_FILE, NAME_PATTERN, ModelManifest, load_manifest
 from app.errors import ModelRejected
@@ -22,6 +24,8 @@ from app.runtime.signature import check_signature
 logger = logging.getLogger("axon.models")
 
 VERSION = re.compile("[1-9][0-9]{0,8}")
+
+Made = TypeVar("Made")
 
 
 class ModelLoader:
@@ -41,9 +45,9 @@ class ModelLoader:
         self._metrics = metrics
         self._options = options
 
-    def scan(self) -> list[tuple[str, str]]:
-        """(name, version) of each folder that looks like one, by name, the newest version first."""
-        return scan(self.root)
+    def folders(self, level: int = logging.WARNING) -> dict[str, list[str] | None]:
+        """As `folders` of the root."""
+        return folders(self.root, level)
 
     def fingerprint(self, name: str, version: str) -> str:
         """Changes when the manifest does, or when any file of the folder is written again."""
@@ -52,18 +56,20 @@ class ModelLoader:
         for path in sorted(folder.rglob("*")):
             try:
                 stat = path.stat()
-                digest.update(f"{path.relative_to(folder)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+                digest.update(f"{path.relative_to(folder)} {stat.st_size} {stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
                 digest.update(path.read_bytes() if path.name == MANIFEST_FILE else b"")
             except OSError:
                 continue  # it goes while we look
         return digest.hexdigest()
 
-    def begin(self, name: str, version: str) -> Future[Servable]:
-        """`load`, in a thread that is given up when it does not come back in time: native code cannot be ended from outside."""
+    def begin(self, work: Callable[[], Made]) -> Future[Made]:
+        """In a thread that is given up when it does not come back in time: native code cannot be ended from outside, nor can a file
+        system that hangs.
+        """
         thread = RunThreads(1, self._options.load_timeout_s, _load_stuck)
-        loading = thread.submit(self.load, name, version)
-        loading.add_done_callback(lambda _: thread.shutdown(wait=False))
-        return loading
+        working: Future[Made] = thread.submit(work)
+        working.add_done_callback(lambda _: thread.shutdown(wait=False))
+        return working
 
     def load(self, name: str, version: str) -> Servable:
         """Raises ModelRejected, whatever goes wrong."""
@@ -102,22 +108,43 @@ def _load_stuck(after_s: float) -> ModelRejected:
 
 
 def scan(root: Path) -> list[tuple[str, str]]:
-    """(name, version) of each folder that looks like one, by name, the newest version first."""
-    if not root.is_dir():
-        return []
-    found: list[tuple[str, str]] = []
+    """(name, version) of each folder that looks like one, by name, the newest version first. Raises OSError as `folders` does."""
+    return listed(folders(root))
+
+
+def listed(found: Mapping[str, list[str] | None]) -> list[tuple[str, str]]:
+    """(name, version)"""
+    return [(name, version) for name, versions in found.items() for version in versions or ()]
+
+
+def folders(root: Path, level: int = logging.WARNING) -> dict[str, list[str] | None]:
+    """By name the versions in each folder, the newest first, or None where it cannot be read.
+
+    What is passed over is logged at `level`. Raises OSError where there is no `root`, or none that can be read.
+    """
+    found: dict[str, list[str] | None] = {}
     for folder in sorted(root.iterdir()):
-        if folder.is_dir() and not folder.name.startswith("."):
-            versions = [version.name for version in folder.iterdir() if version.is_dir() and _is_version(version)]
-            found += [(folder.name, version) for version in sorted(versions, key=int, reverse=True)]
+        if folder.name.startswith("."):
+            continue
+        if not folder.name.isprintable():
+            logger.log(level, "%s is not served: its name does not print; rename it", ascii(folder.name))
+            continue
+        try:
+            if folder.is_dir():
+                versions = [each.name for each in folder.iterdir() if each.is_dir() and _is_version(each, level)]
+                found[folder.name] = sorted(versions, key=int, reverse=True)
+        except OSError as error:
+            logger.log(level, "%s cannot be read (%s), and nothing that is new in it is served", folder, error.strerror)
+            found[folder.name] = None
     return found
 
 
-def _is_version(folder: Path) -> bool:
+def _is_version(folder: Path, level: int) -> bool:
     if VERSION.fullmatch(folder.name):
         return True
-    if (folder / MANIFEST_FILE).is_file():
-        logger.warning("%s is not served: a version is a whole number from 1 on, without zeros before it; rename the folder", folder)
+    is_one = not folder.name.startswith(".") and os.path.isfile(folder / MANIFEST_FILE)  # noqa: PTH113 # False where it cannot be read
+    if is_one:
+        logger.log(level, "%s is not served: a version is a whole number from 1 on, without zeros before it; rename the folder", folder)
     return False
 
 

@@ -11,14 +11,15 @@ import contextlib
 import gc
 import logging
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, TypeVar
 from weakref import WeakSet
 
 from app.errors import ModelNotFound, ModelNotReady, ModelRejected
-from app.runtime.loader import ModelLoader
+from app.runtime.loader import ModelLoader, listed
+from app.runtime.loading import Loading
 from app.runtime.metrics import ServingMetrics
 from app.runtime.pipeline import Servable
 
@@ -64,26 +65,23 @@ class ModelRepository:
         self._served: dict[str, dict[str, Servable]] = {}  # by name and version, the newest first
         self._alive: WeakSet[Servable] = WeakSet()  # with those that were replaced and still answer what they had accepted
         self._changing = asyncio.Lock()
-        self._closed = False
-        self._loading: asyncio.Future[Servable] | None = None
-        for name, version in loader.scan():
-            self._note(ModelStatus(name, version, "loading"))
+        self._loading = Loading(loader.begin)
+        with contextlib.suppress(FileNotFoundError):  # the folder may come later
+            for name, version in listed(loader.folders()):
+                self._note(ModelStatus(name, version, "loading"))
         if not self._versions:
             logger.warning("there is no model in %s", loader.root)
 
     async def start(self) -> None:
         """Load and warm every model. One that cannot be served is refused, with its reason; the others go on."""
-        with contextlib.suppress(ModelNotReady):  # the server ends
-            async with self._changing:
-                for status in self.statuses():
-                    await self._take_up(status.name, status.version)
-        await asyncio.to_thread(self._settle)
+        await self._change(self._take_up_all)
 
     def load_all(self) -> None:
         """What `start` does, for whoever has no event loop."""
         for status in self.statuses():
             try:
-                self._admit(self._begin(status.name, status.version).result())
+                if model := self._loader.begin(partial(self._load_if_changed, status.name, status.version)).result():
+                    self._admit(model)
             except ModelRejected as error:
                 self._refuse(status.name, status.version, str(error))
 
@@ -94,10 +92,15 @@ class ModelRepository:
         """
         self._check_loaded(name)
         async with self._changing:
-            found = await asyncio.to_thread(self._loader.scan)
-            if name not in dict(found):
-                raise ModelNotFound(name, {each for each, _ in found})
-            problems = await self._follow(name, [version for each, version in found if each == name])
+            try:
+                found = await self._loading.run(self._loader.folders)
+            except OSError as error:
+                logger.error("%s cannot be read (%s)", self._loader.root, error.strerror)
+                raise ModelRejected("the model repository cannot be read; the server's log has the details") from None
+            versions = found.get(name)
+            if not versions:
+                raise ModelNotFound(name, {each for each, _ in listed(found)})
+            problems = await self._follow(name, versions)
         await asyncio.to_thread(self._settle)
         if problems:
             version, reason = next(iter(problems.items()))
@@ -114,21 +117,19 @@ class ModelRepository:
         await asyncio.to_thread(self._settle)
 
     async def rescan(self) -> None:
-        """Bring everything in line with the folder: new versions are loaded, changed ones replaced, those that are gone unloaded."""
-        async with self._changing:
-            found = await asyncio.to_thread(self._loader.scan)
-            for name in sorted({*dict(found), *self._versions}):
-                try:
-                    await self._follow(name, [version for each, version in found if each == name])
-                except ModelNotReady:
-                    return  # the server ends
-            states = Counter(status.state for status in self.statuses())
-            logger.info("the folder was read again: %s", ", ".join(f"{count} {state}" for state, count in states.items()) or "it is empty")
-        await asyncio.to_thread(self._settle)
+        """Bring everything in line with the folder: new versions are loaded, changed ones replaced, those that are gone unloaded.
+
+        Of what cannot be read nothing changes.
+        """
+        await self._change(self._follow_all)
 
     def unserved(self) -> list[tuple[str, str]]:
         """(name, version) of what lies in the folder and was unloaded, or came after the start."""
-        return [(name, version) for name, version in self._loader.scan() if version not in self._versions.get(name, {})]
+        try:
+            found = listed(self._loader.folders(logging.DEBUG))  # whoever asks brings no warnings about
+        except OSError:
+            return []
+        return [(name, version) for name, version in found if version not in self._versions.get(name, {})]
 
     def get(self, name: str, version: str | None = None, task: str | None = None) -> Servable:
         """A warm model, of the newest version if none is asked for. Raises ModelNotFound, naming those that exist, or ModelNotReady."""
@@ -165,9 +166,7 @@ class ModelRepository:
 
     def stop_loading(self) -> None:
         """The server ends: what has not begun to load will not, and what is loading is not waited for."""
-        self._closed = True
-        if self._loading is not None:
-            self._loading.cancel()
+        self._loading.stop()
 
     async def drain(self, grace_s: float) -> None:
         """Refuse new work everywhere at once, then let what was accepted finish."""
@@ -177,16 +176,40 @@ class ModelRepository:
             model.stop_accepting()
         await asyncio.gather(*(model.drain(grace_s) for model in models))
 
+    async def _change(self, change: Callable[[], Awaitable[None]]) -> None:
+        """Raises nothing: there is nobody who would hear it."""
+        try:
+            async with self._changing:
+                await change()
+        except ModelNotReady:
+            return  # the server ends
+        except OSError as error:
+            logger.error("%s cannot be read (%s): nothing changes, what is served stays", self._loader.root, error.strerror)
+        except Exception:
+            logger.exception("the folder was not taken up whole: what is served stays")
+        await asyncio.to_thread(self._settle)
+
+    async def _take_up_all(self) -> None:
+        for status in self.statuses():
+            await self._take_up(status.name, status.version)
+
+    async def _follow_all(self) -> None:
+        """Raises OSError where the folder cannot be read, and ModelNotReady when the server ends."""
+        found = await self._loading.run(self._loader.folders)
+        for name in sorted({*found, *self._versions}):
+            versions = found.get(name, [])
+            if versions is not None:
+                await self._follow(name, versions)
+        states = Counter(status.state for status in self.statuses())
+        logger.info("the folder was read again: %s", ", ".join(f"{count} {state}" for state, count in states.items()) or "it is empty")
+
     async def _follow(self, name: str, versions: list[str]) -> dict[str, str]:
         """Bring one model in line with the versions that lie there; why some were refused, by version, the newest first."""
         for version in set(self._versions.get(name, {})) - set(versions):
             self._forget(name, version)
         problems: dict[str, str] = {}
         for version in versions:
-            known = self._versions.get(name, {}).get(version)
-            if known is not None and not await asyncio.to_thread(self._is_worth_a_trial, known):
-                continue
-            if known is None:
+            if version not in self._versions.get(name, {}):
                 self._note(ModelStatus(name, version, "loading", needed=False))
             if problem := await self._take_up(name, version):
                 problems[version] = problem
@@ -195,41 +218,27 @@ class ModelRepository:
     async def _take_up(self, name: str, version: str) -> str | None:
         """Serve a version, or note and return why it is refused. Raises ModelNotReady when the server ends."""
         try:
-            self._admit(await self._loaded(name, version))
+            if model := await self._loading.run(partial(self._load_if_changed, name, version)):
+                self._admit(model)
+            return None
         except ModelRejected as error:
-            self._refuse(name, version, str(error))
-            return str(error)
-        return None
-
-    async def _loaded(self, name: str, version: str) -> Servable:
-        """Raises ModelRejected, or ModelNotReady when the server ends: the thread is left to itself then."""
-        ends = ModelNotReady(f"the server is shutting down; {name}/{version} was not loaded")
-        if self._closed:
-            raise ends
-        task = asyncio.current_task()
-        assert task is not None
-        self._loading = asyncio.wrap_future(await asyncio.to_thread(self._begin, name, version))
-        if self._closed:  # meanwhile
-            self._loading.cancel()
-        try:
-            return await self._loading
-        except asyncio.CancelledError:
-            if self._closed and not task.cancelling():
-                raise ends from None
+            reason = str(error)
+        except ModelNotReady:
             raise
-        finally:
-            self._loading = None
+        except Exception as error:
+            logger.exception("%s/%s failed to load", name, version)
+            reason = f"loading failed ({type(error).__name__}); the server's log has the details"
+        self._refuse(name, version, reason)
+        return reason
 
-    def _is_worth_a_trial(self, known: _Version) -> bool:
-        """Nothing is served yet, or not well, or other files lie there than those that were tried last."""
-        status = known.status_now()
-        return status.state != "ready" or known.fingerprint != self._loader.fingerprint(status.name, status.version)
-
-    def _begin(self, name: str, version: str) -> Future[Servable]:
-        """Its error is ModelRejected."""
+    def _load_if_changed(self, name: str, version: str) -> Servable | None:
+        """None where it is served, and well, and the files are those that were tried last. Raises ModelRejected."""
+        known = self._versions[name][version]
         fingerprint = self._loader.fingerprint(name, version)  # before: files that change while they are read are read again
-        self._versions[name][version].fingerprint = fingerprint
-        return self._loader.begin(name, version)
+        if known.status_now().state == "ready" and known.fingerprint == fingerprint:
+            return None
+        known.fingerprint = fingerprint
+        return self._loader.load(name, version)
 
     def _note(self, status: ModelStatus) -> None:
         versions = self._versions.get(status.name, {}) | {status.version: _Version(status)}

@@ -6,7 +6,10 @@ thread is written off: it is a daemon, which does not keep the process alive, an
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +17,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NoReturn
 
 from app.errors import RunStuck
 
@@ -22,6 +25,7 @@ logger = logging.getLogger("axon.runs")
 
 THREAD_NAME = "axon-run"
 JOIN_S = 1.0  # for threads at work when the server ends: what they run was told to stop
+MOMENT_S = 0.1
 LOOKS_PER_TIMEOUT = 10
 
 
@@ -106,8 +110,23 @@ class RunThreads(Executor):
 
 
 def are_left() -> bool:
-    """Whether a thread that was given up, or left behind at the end, is still at it."""
+    """Whether a thread that was given up, or left behind at the end, is still at it; one that just ends has a moment for it."""
+    for thread in threading.enumerate():
+        if thread.name == THREAD_NAME:
+            thread.join(MOMENT_S)
     return any(thread.name == THREAD_NAME for thread in threading.enumerate())
+
+
+def end_process(status: int) -> NoReturn:
+    """Without the threads that are left, if there are any: to take the libraries down below a run that goes on could crash."""
+    if are_left():
+        logger.warning("a run, or a model that loads, does not come back: the process ends without it")
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody reads it, or there is none
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _outcome(work: _Work) -> Callable[[], None]:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +24,7 @@ SERVICES: dict[str, Any] = COMPOSE["services"]
 SERVERS = ("api", "api-gpu")
 OBSERVERS = ("prometheus", "grafana")  # ready-made images
 KNOWN_KEYS = {  # of the Compose specification, those that we use: a typing slip must not become a setting that is ignored
-    "build", "cap_drop", "command", "deploy", "environment", "healthcheck", "image", "ports", "profiles", "read_only", "restart",
+    "build", "cap_drop", "command", "deploy", "environment", "healthcheck", "image", "init", "ports", "profiles", "read_only", "restart",
     "security_opt", "shm_size", "stop_grace_period", "tmpfs", "user", "volumes",
 }  # fmt: skip
 
@@ -66,6 +72,29 @@ def test_a_server_can_write_nothing_and_gain_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_server_is_healthy_when_its_models_are_ready(name: str) -> None:
     assert "/health/ready" in " ".join(SERVICES[name]["healthcheck"]["test"])
+
+
+class Ready(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/health/ready" else 404)  # a proxy would be asked for the whole address
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("name", [*SERVERS, "the image"])
+def test_a_health_check_asks_the_server_itself_whatever_proxy_the_network_has(name: str) -> None:
+    if name == "the image":
+        written = re.search(r"HEALTHCHECK .*\n +CMD (\[.+\])", (ROOT / "app" / "Dockerfile").read_text(encoding="utf-8"))
+        _, *arguments = json.loads(written[1])  # type: ignore[index]
+    else:
+        _, _, *arguments = SERVICES[name]["healthcheck"]["test"]
+    with HTTPServer(("127.0.0.1", 0), Ready) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        command = [sys.executable, *(argument.replace(":8000/", f":{server.server_port}/") for argument in arguments)]
+        proxied = os.environ | {"AXON_PORT": str(server.server_port), "http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+        assert subprocess.run(command, env=proxied, timeout=30).returncode == 0
 
 
 def test_the_gpu_server_reserves_a_device_and_refuses_to_run_without_it() -> None:

@@ -29,6 +29,14 @@ def test_each_runtime_extra_brings_exactly_one(extra: str, package: str) -> None
     assert found[0].startswith(package)
 
 
+@pytest.mark.parametrize(("runtime", "status"), [("cpu", 0), ("gpu", 0), ("gpu,tensorrt", 2), ("GPU", 2)])
+def test_make_serves_what_it_is_asked_for_or_says_that_it_cannot(runtime: str, status: int) -> None:
+    command = ["make", "--dry-run", "serve", f"RUNTIME={runtime}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == status, done.stderr
+    assert (f"RUNTIME is cpu or gpu here, not {runtime}" in done.stderr) == bool(status)
+
+
 def test_without_an_onnx_runtime_the_server_says_what_to_install() -> None:
     code = "import sys; sys.modules['onnxruntime'] = None; import app.main"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)

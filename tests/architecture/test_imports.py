@@ -33,7 +33,7 @@ def test_the_server_starts_where_torch_is_missing() -> None:
 import sys
 for name in ("torch", "training", "lightning_fabric", "onnx", "sklearn", "matplotlib"):
     sys.modules[name] = None
-import app.__main__, app.main
+import app.command_line, app.main
 from app.settings import Settings
 print(app.main.create_app(Settings()).title)
 """

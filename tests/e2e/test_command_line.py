@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.server import ROOT, environment, running_server
 from tests.model_repository import edit_manifest, write_colour_model, write_word_model
+from tests.slow_models import write_slow_model
 
 
 def axon(*arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
@@ -36,6 +37,15 @@ def test_check_of_an_empty_repository_fails(tmp_path: Path) -> None:
     result = axon("check", str(tmp_path))
     assert result.returncode == 1
     assert "there is no model in" in result.stderr
+
+
+def test_check_refuses_a_model_that_hangs_and_ends(tmp_path: Path) -> None:
+    folder = write_slow_model(tmp_path)
+    (folder / "golden" / "request.txt").write_text("hang hang", encoding="utf-8")  # four seconds and more
+    result = axon("check", str(tmp_path), load_timeout_ms=500)
+    assert result.returncode == 1, result.stderr
+    assert "slow/1  refused  loading took longer than 0.5 s" in result.stdout
+    assert "the process ends without it" in result.stderr
 
 
 def test_a_variable_that_is_no_setting_is_named_in_the_log(toy_models: Path, tmp_path: Path) -> None:

@@ -10,14 +10,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import httpx2
 import pytest
 
-from tests.e2e.server import ROOT, RunningServer, environment, running_server, wait_for
+from tests.e2e.server import ROOT, RunningServer, environment, ready_address, running_server, wait_for
 from tests.slow_models import write_slow_model
 
 URL = "/v1/text-classification/slow"
@@ -29,6 +32,18 @@ def slow_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("models")
     write_slow_model(root)
     return root
+
+
+@contextmanager
+def started(command: list[str], log_file: Path, **options: Any) -> Iterator[RunningServer]:
+    """By a command of its own."""
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stderr=log, env=environment(port=0, cores=1), **options)
+    try:
+        yield RunningServer(process, ready_address(process, log_file), log_file)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def ask(server: RunningServer, text: str) -> httpx2.Response:
@@ -104,6 +119,61 @@ def test_a_second_signal_ends_at_once(slow_models: Path, tmp_path: Path) -> None
         assert server.process.wait(20) == -signal.SIGTERM
         assert time.monotonic() - started < 1
         assert isinstance(cut_off.exception(), httpx2.TransportError)
+
+
+def test_process_1_of_a_container_is_ended_by_the_second_signal_as_well(slow_models: Path, tmp_path: Path) -> None:
+    """The kernel gives it no signal that it does not handle itself."""
+    as_process_1 = "import os; os.getpid = lambda: 1; from app.__main__ import main; main()"
+    command = [sys.executable, "-c", as_process_1, "serve", str(slow_models)]
+    with started(command, tmp_path / "log") as server, ThreadPoolExecutor(1) as clients:
+        cut_off = clients.submit(ask, server, "wait " * 2_000)  # ten seconds
+        wait_for(server, 'axon_pending_requests{model="slow"', 1)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(5) == 128 + signal.SIGTERM
+        assert isinstance(cut_off.exception(), httpx2.TransportError)
+
+
+@pytest.mark.parametrize(("command", "status"), [("serve", 0), ("check", -signal.SIGTERM)])
+def test_a_signal_that_comes_while_the_libraries_are_imported_is_heard(command: str, status: int) -> None:
+    code = """
+import os, signal, sys, types
+from app.__main__ import main
+commands = types.ModuleType("app.command_line")
+def run():
+    if sys.argv[1] == "serve":
+        os.kill(os.getpid(), signal.SIGHUP)
+    os.kill(os.getpid(), signal.SIGTERM)
+    os._exit(9)
+commands.run = run
+sys.modules["app.command_line"] = commands
+main()
+"""
+    assert subprocess.run([sys.executable, "-c", code, command], cwd=ROOT, timeout=30).returncode == status
+
+
+def test_a_server_without_standard_streams_ends_as_others_do(slow_models: Path, tmp_path: Path) -> None:
+    """Their numbers are given to nothing else, which would be closed or written to in their place."""
+    command = ["sh", "-c", 'exec "$@" <&- >&-', "sh", sys.executable, "-m", "app", "serve", str(slow_models)]
+    with started(command, tmp_path / "log") as server:
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(10) == 0
+
+
+def test_a_server_without_a_terminal_of_its_own_does_not_mind_that_one_is_closed(slow_models: Path, tmp_path: Path) -> None:
+    """A daemon that was started from a terminal which is long gone: SIGHUP is somebody's wish."""
+    ours, terminal = pty.openpty()
+    command = [sys.executable, "-m", "app", "serve", str(slow_models)]
+    with started(command, tmp_path / "log", stdin=terminal, start_new_session=True) as server:
+        os.close(terminal)
+        os.close(ours)
+        server.process.send_signal(signal.SIGHUP)
+        give_up_at = time.monotonic() + 10
+        while "the folder was read again" not in server.log():
+            assert time.monotonic() < give_up_at, server.log()
+            time.sleep(0.05)
+        assert server.process.poll() is None
 
 
 def test_a_server_whose_terminal_is_closed_stops_as_it_is_told_to(slow_models: Path) -> None:

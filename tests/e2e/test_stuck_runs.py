@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import time
@@ -94,6 +95,36 @@ def test_a_stop_does_not_wait_for_a_run_that_never_comes_back(slow_models: Path,
         assert time.monotonic() - started < 6
         assert (hanging.result().status_code, hanging.result().json()["error"]["type"]) == (503, "model_not_ready")
         assert "the process ends without it" in server.log()
+
+
+def test_a_stop_does_not_give_its_grace_to_a_run_that_nobody_waits_for(slow_models: Path, tmp_path: Path) -> None:
+    with running_server(slow_models, tmp_path / "log", cores=1, drain_timeout_ms=20_000) as server:
+        headers = {"x-request-timeout-ms": "300"}
+        asked = httpx2.post(f"{server.address}{URL}", json={"text": "hang " * 5}, headers=headers, timeout=60)  # ten seconds and more
+        assert asked.status_code == 504
+        begun = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+        assert time.monotonic() - begun < 6
+
+
+def test_a_stop_does_not_wait_for_a_file_system_that_hangs(slow_models: Path, tmp_path: Path) -> None:
+    """Or for a pipe that nobody writes to."""
+    models = tmp_path / "models"
+    shutil.copytree(slow_models, models)
+    with running_server(models, tmp_path / "log", cores=1) as server:
+        (models / "slow" / "2").mkdir()
+        os.mkfifo(models / "slow" / "2" / "manifest.json")
+        server.process.send_signal(signal.SIGHUP)
+        give_up_at = time.monotonic() + 20
+        while "loading" not in readiness(server).text:
+            assert time.monotonic() < give_up_at
+            time.sleep(0.02)
+        assert ask(server, "good").status_code == 200
+        begun = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+        assert time.monotonic() - begun < 6
 
 
 def test_a_stop_does_not_wait_for_a_model_that_hangs_while_it_loads(slow_models: Path, tmp_path: Path) -> None:

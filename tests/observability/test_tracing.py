@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -237,6 +238,19 @@ def test_a_collector_that_is_away_stops_neither_the_answers_nor_the_stop(toy_mod
         assert time.monotonic() - started < 10
     for line in server.log().splitlines():
         json.loads(line)
+
+
+def test_a_collector_that_takes_what_it_is_sent_and_never_answers_does_not_hold_up_the_stop(toy_models: Path, tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as collector,
+        variables(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.getsockname()[1]}"),
+        running_server(toy_models, tmp_path / "log", traces=True, cores=1) as server,
+    ):
+        assert httpx2.post(f"{server.address}{WORDS}", json={"text": "good"}).status_code == 200
+        server.process.terminate()
+        started = time.monotonic()
+        assert server.process.wait(30) == 0
+        assert time.monotonic() - started < 6
 
 
 def test_without_the_extra_the_setting_is_refused_in_our_words() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
+import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from threading import Event
 
@@ -13,8 +15,8 @@ import pytest
 
 from app.errors import ModelNotFound, ModelNotReady, ModelRejected
 from app.runtime.loader import ModelLoader
-from app.runtime.pipeline import Servable
 from app.runtime.repository import ModelStatus
+from app.runtime.run_threads import are_left
 from app.tasks.text_classification import Pipeline as TextClassificationPipeline
 from tests.model_repository import edit_manifest, picture, write_colour_model, write_word_model
 from tests.runtime.conftest import Load
@@ -40,6 +42,10 @@ def break_manifest(folder: Path) -> None:
 
 def remove(folder: Path) -> None:
     folder.rename(folder.parent / f".{folder.name}")  # what begins with a dot is not looked at
+
+
+def move(folder: Path, to: Path) -> None:
+    folder.rename(to)
 
 
 async def test_a_folder_that_is_as_it_was_changes_nothing(models: Path, load: Load) -> None:
@@ -204,11 +210,11 @@ async def test_a_server_that_ends_loads_no_more(models: Path, load: Load) -> Non
     remove(models / "words" / "1")
     write_word_model(models, version="2")
     repository.stop_loading()
-    with pytest.raises(ModelNotReady, match=r"the server is shutting down; words/2 was not loaded"):
+    with pytest.raises(ModelNotReady, match=r"the server is shutting down; nothing is loaded any more"):
         await repository.load("words")
     await repository.start()
     await repository.rescan()
-    assert repository.versions("words") == []
+    assert repository.versions("words") == ["1"]
 
 
 async def test_a_server_that_ends_does_not_wait_for_a_model_that_hangs_while_it_loads(
@@ -226,26 +232,17 @@ async def test_a_server_that_ends_does_not_wait_for_a_model_that_hangs_while_it_
     await asyncio.wait_for(scanning, 5)
 
 
-async def test_a_server_that_ends_while_a_model_is_about_to_load_does_not_wait_for_it_either(
-    models: Path, load: Load, gate: Event, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("look", ["folders", "fingerprint"])
+async def test_a_server_that_ends_does_not_wait_for_a_file_system_that_hangs(
+    models: Path, load: Load, gate: Event, monkeypatch: pytest.MonkeyPatch, look: str
 ) -> None:
     repository = load(models)
-    begin, asked, may_begin = ModelLoader.begin, Event(), Event()
-
-    def begin_late(loader: ModelLoader, name: str, version: str) -> Future[Servable]:
-        asked.set()
-        may_begin.wait(30)
-        return begin(loader, name, version)
-
-    monkeypatch.setattr(ModelLoader, "begin", begin_late)
-    monkeypatch.setattr(TextClassificationPipeline, "load", lambda *_: gate.wait(30))
-    write_word_model(models, version="2")
-    loading = asyncio.create_task(repository.load("words"))
-    assert await asyncio.to_thread(asked.wait, 10)
+    monkeypatch.setattr(ModelLoader, look, lambda *_: gate.wait(30))
+    scanning = asyncio.create_task(repository.rescan())
+    await asyncio.sleep(0.2)
     await repository.drain(0)
-    may_begin.set()
-    with pytest.raises(ModelNotReady, match="shutting down"):
-        await asyncio.wait_for(loading, 5)
+    await asyncio.wait_for(scanning, 5)
+    assert are_left()  # the thread is left to itself
 
 
 async def test_a_model_that_hangs_while_it_loads_is_given_up_and_refused(
@@ -261,3 +258,86 @@ async def test_a_model_that_hangs_while_it_loads_is_given_up_and_refused(
     assert [status.state for status in repository.statuses() if status.version == "2"] == ["refused"]
     await repository.load("words")  # the next one is not kept from its turn
     assert repository.get("words").manifest.version == "2"
+
+
+async def test_a_root_that_is_gone_changes_nothing(models: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    """A volume that is not mounted for a moment; an empty folder is another matter."""
+    repository = load(models)
+    before = repository.all_served()
+    away = models.with_name("away")
+    move(models, away)
+    await repository.rescan()
+    assert repository.all_served() == before
+    assert "cannot be read (No such file or directory): nothing changes, what is served stays" in caplog.text
+    assert repository.unserved() == []
+    with pytest.raises(ModelRejected, match="the model repository cannot be read"):
+        await repository.load("words")
+    move(away, models)
+    await repository.rescan()
+    assert repository.all_served() == before
+
+
+def no_file_more(path: Path) -> Iterator[Path]:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+async def test_a_folder_that_cannot_be_read_keeps_what_is_served_of_it_and_stops_nobody(
+    models: Path, load: Load, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    repository = load(models)
+    before = repository.all_served()
+    write_word_model(models, version="2")
+    look = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: no_file_more(path) if path.name in ("colours", "lost+found") else look(path))
+    (models / "lost+found").mkdir()
+    await repository.rescan()
+    assert "lost+found cannot be read (Too many open files), and nothing that is new in it is served" in caplog.text
+    assert repository.versions("words") == ["2", "1"]
+    assert repository.get("colours") in before
+    assert [status.name for status in load(models).statuses()] == ["words", "words"]  # nor does it stop a start
+    monkeypatch.setattr(Path, "iterdir", no_file_more)
+    await repository.rescan()
+    assert repository.versions("words") == ["2", "1"]
+    assert "(Too many open files): nothing changes" in caplog.text
+
+
+async def test_an_error_that_nobody_thought_of_refuses_that_version_alone(
+    models: Path, load: Load, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    repository = load(models)
+    retitle(models / "words" / "1", "Other words")
+    write_colour_model(models, version="2")
+    with monkeypatch.context() as broken:
+        fingerprint = ModelLoader.fingerprint
+        broken.setattr(ModelLoader, "fingerprint", lambda self, name, version: {"2": fingerprint}[version](self, name, version))
+        await repository.rescan()
+    assert repository.versions("colours") == ["2", "1"]
+    assert "words/1 is refused: loading failed (KeyError); the server's log has the details" in caplog.text
+    assert repository.get("words").manifest.title != "Other words"
+    await repository.rescan()
+    assert repository.get("words").manifest.title == "Other words"
+
+
+async def test_names_that_are_no_text_stop_nothing(models: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    """A file may be called anything; a model may not, for its name stands in every answer that lists the models."""
+    odd = os.fsdecode(b"notes-\xe4.txt")
+    (models / "words" / "1" / odd).write_text("in Latin-1")
+    write_word_model(models, "late").parent.rename(models / odd)
+    repository = load(models)
+    await repository.rescan()
+    assert [(status.name, status.state) for status in repository.statuses()] == [("colours", "ready"), ("words", "ready")]
+    assert r"'notes-\udce4.txt' is not served: its name does not print" in caplog.text
+
+
+async def test_whoever_asks_for_the_folder_brings_no_warnings_about(models: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    """Nor is a version warned of that is copied under a name with a dot before it, as the documentation says."""
+    (models / "words" / "02").mkdir()
+    (models / "words" / "02" / "manifest.json").touch()
+    write_word_model(models, version="2").rename(models / "words" / ".2")
+    repository = load(models)
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == [
+        f"{models}/words/02 is not served: a version is a whole number from 1 on, without zeros before it; rename the folder"
+    ]
+    caplog.clear()
+    assert repository.unserved() == []
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
