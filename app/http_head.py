@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from app.api.error_shapes import error_body
 from app.api.security_headers import ANSWER
 from app.errors import BadRequest
+from app.http_parser import StayingParser
 from app.observability import request_id_of
 
 MAX_HEAD_BYTES = 64 * 1024  # above the 8 to 32 KB of the proxies in front; what comes in its first packet, 256 KB at most, is not counted
@@ -29,6 +30,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def __init__(self, *, timeout_s: float, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
+        self.parser = StayingParser(self)
         self._timeout_s = timeout_s
         self._head_began = False
         self._head_bytes = 0
@@ -62,17 +64,25 @@ class BoundedHttp(HttpToolsProtocol):
             self._head_bytes += len(data) if continued else 0
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(431, f"the request's line and headers are longer than {MAX_HEAD_BYTES:,} bytes")
+        elif not self._refused and self.cycle is not None and self.cycle.response_complete:
+            self._start_timer()  # of a body that nobody waits for, or a blank line: uvicorn's own timer ended with it
 
     def on_message_begin(self) -> None:
         self._head_began, self._head_bytes = True, 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return  # it comes again, without the offer
         self._head_began = False
         self._stop_timer()
         super().on_headers_complete()
         if 0 < len(self.pipeline) < MAX_WAITING:
             self.flow.resume_reading()  # uvicorn would read nothing more, and not hear a client that hangs up
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "this is not HTTP/1.1 as it should be")
@@ -90,7 +100,7 @@ class BoundedHttp(HttpToolsProtocol):
         if self._head_began:
             self._refuse(408, f"the request's headers did not arrive within {self._timeout_s:g} s")
         else:
-            self.transport.close()  # nothing was asked
+            self.transport.close()  # nothing was asked, or nothing more
 
     def _refuse(self, status: int, message: str) -> None:
         """And hang up, behind the answer to a request that came whole, if there is one."""

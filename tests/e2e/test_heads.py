@@ -135,6 +135,31 @@ def test_who_asks_nothing_is_hung_up_on(server: RunningServer) -> None:
         assert 0.5 < time.monotonic() - started < 5
 
 
+@pytest.mark.parametrize("drop", [b"x", b"xyz" * 1000], ids=["a byte", "more"])
+def test_who_goes_on_with_a_body_that_nobody_waits_for_is_hung_up_on(server: RunningServer, drop: bytes) -> None:
+    with connected(server) as connection:
+        connection.sendall(b"POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nabc")
+        assert read_answer(connection)[0] == 401
+        send_drops(connection, drop)
+
+
+def test_who_sends_blank_lines_behind_an_answer_is_hung_up_on(server: RunningServer) -> None:
+    with connected(server) as connection:
+        connection.sendall(HEALTH + b"\r\n")
+        assert read_answer(connection)[0] == 200
+        send_drops(connection, b"\r\n")
+
+
+def send_drops(connection: socket.socket, drop: bytes) -> None:
+    """Three, and then wait for the end."""
+    started = time.monotonic()
+    for _ in range(3):
+        connection.sendall(drop)
+        time.sleep(0.1)
+    assert hung_up(connection)
+    assert 0.5 < time.monotonic() - started < 5
+
+
 def test_a_request_that_takes_longer_than_its_head_may_is_not_disturbed(server: RunningServer) -> None:
     head = (
         b"POST /v1/text-classification/words HTTP/1.1\r\nHost: x\r\nX-API-Key: key-of-a-client-0001\r\nContent-Type: application/json\r\n"
