@@ -22,7 +22,7 @@ from typing import Literal, Protocol
 
 from app.errors import DeadlineExceeded, InputTooLarge, ModelNotReady, QueueFull, RunStuck
 from app.runtime.batcher import MAX_QUEUE_BYTES, MAX_RETRY_AFTER_S, SMOOTHING
-from app.runtime.metrics import ModelMetrics
+from app.runtime.metrics import ModelMetrics, Share
 from app.runtime.session import RunStopped
 from app.runtime.slots import GenerationRequest, Progress, Row, Slots, Tokens
 
@@ -148,6 +148,7 @@ class ContinuousBatcher:
         self._stepping: list[LiveSequence] = []  # in the order of slots.live
         self._running: list[LiveSequence] = []  # in the run that goes on
         self._read_last = False
+        self._live_shown, self._waiting_shown = Share(metrics.live_sequences), Share(metrics.waiting_sequences)
         self._serving: asyncio.Task[None] | None = None
         self._accepting = True
         self._closed = False
@@ -247,8 +248,8 @@ class ContinuousBatcher:
         while self._waiting and len(self._stepping) + len(self._reading) < self.slots.capacity:
             self._waiting[0].admitted_at = now
             self._reading.append(self._waiting.popleft())
-        self._metrics.live_sequences.set(len(self._stepping) + len(self._reading))
-        self._metrics.waiting_sequences.set(len(self._waiting))
+        self._live_shown.set(len(self._stepping) + len(self._reading))
+        self._waiting_shown.set(len(self._waiting))
         return bool(self._stepping or self._reading)
 
     def _retire(self, sequence: LiveSequence) -> None:

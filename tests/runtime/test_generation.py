@@ -192,6 +192,19 @@ async def test_a_chunk_of_prompts_counts_as_one_run(make: Make, metrics: Serving
     assert runs == 10 + 2  # the tenth chunk brings the first token
 
 
+async def test_two_models_of_one_name_show_the_texts_of_both(make: Make, gate: Gate, metrics: ServingMetrics) -> None:
+    """One that was replaced writes on what it has begun."""
+    old, new, writing, written = make(), make(), Sink(), Sink()
+    (endless,) = old.submit([(greedy("A", ENDLESS), writing)])
+    await writing.started.wait()
+    new.submit([(greedy("B", 3), written)])
+    await written.ended
+    await new.drain(20)
+    assert live(metrics) == 1
+    endless.cancel()
+    await until(lambda: live(metrics) == 0)
+
+
 async def test_live_texts_go_on_while_a_long_prompt_is_read(make: Make, gate: Gate) -> None:
     batcher, talking, reading = make(chunk_tokens=8), Sink(), Sink()
     (endless,) = batcher.submit([(greedy("A", ENDLESS), talking)])
