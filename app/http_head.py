@@ -15,7 +15,7 @@ from app.api.error_shapes import error_body
 from app.api.security_headers import ANSWER
 from app.errors import BadRequest
 from app.http_parser import StayingParser
-from app.observability import request_id_of
+from app.observability import MAX_PATH_CHARS, log_access, request_id_of
 
 MAX_HEAD_BYTES = 64 * 1024  # above the 8 to 32 KB of the proxies in front; what comes in its first packet, 256 KB at most, is not counted
 MAX_WAITING = 16  # requests behind the one that is answered, on one connection; beyond, nothing is read until that is done
@@ -112,9 +112,12 @@ class BoundedHttp(HttpToolsProtocol):
             begun.keep_alive = False
             return
         if begun is None or begun.response_complete or not begun.response_started:
+            path, request_id = (self.url or b"").partition(b"?")[0].decode("latin-1"), request_id_of(self.headers)
+            self.transport.write(_answer(status, error_body(path, BadRequest(message)), request_id))
+            if begun is None or begun.response_complete:  # else the application has its line
+                method = self.parser.get_method().decode() if path else ""
+                log_access({"method": method, "path": path[:MAX_PATH_CHARS], "status": status, "request_id": request_id.decode()})
             self._abandon()
-            path = (self.url or b"").partition(b"?")[0].decode("latin-1")
-            self.transport.write(_answer(status, error_body(path, BadRequest(message)), request_id_of(self.headers)))
         self.transport.close()
 
     def _abandon(self) -> None:
