@@ -51,15 +51,10 @@ def test_a_stuck_run_is_given_up_and_the_others_go_on(server: RunningServer) -> 
     assert httpx2.get(f"{server.address}/v2/health/ready").json() == {
         "error": "the server is not ready: slow is stuck; see /health/ready",
     }
-    model_ready = httpx2.get(f"{server.address}/v2/models/slow/ready")
-    assert (model_ready.status_code, "'slow' is not ready: a run took longer than 0.5 s" in model_ready.json()["error"]) == (503, True)
-    assert server.metric('axon_model_ready{model="slow"') == 0
     assert httpx2.get(f"{server.address}/health/live").status_code == 200
     assert ask(server, "good").status_code == 200  # there is one core, and its thread still hangs
     assert time.monotonic() - started < 2.5
     assert readiness(server).status_code == 200  # a run came back
-    assert httpx2.get(f"{server.address}/v2/models/slow/ready").status_code == 200
-    assert server.metric('axon_model_ready{model="slow"') == 1
     assert server.metric('axon_stuck_runs_total{model="slow"') == 1
     assert server.metric('axon_inference_request_failure_total{model="slow",reason="backend"') == 1
     assert "it is given up, and its thread is replaced" in server.log()
