@@ -14,7 +14,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from app.api.error_shapes import error_body
 from app.api.security_headers import ANSWER
 from app.errors import BadRequest
-from app.observability import request_id_of
+from app.http_parser import StayingParser
+from app.observability import MAX_PATH_CHARS, log_access, request_id_of
 
 MAX_HEAD_BYTES = 64 * 1024  # above the 8 to 32 KB of the proxies in front; what comes in its first packet, 256 KB at most, is not counted
 LATE, TOO_LONG = 408, 431  # of a head; their error is called as a BadRequest is
@@ -30,6 +31,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def __init__(self, *, timeout_s: float, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
+        self.parser = StayingParser(self)
         self._timeout_s = timeout_s
         self._head_began = False
         self._head_bytes = 0
@@ -63,17 +65,25 @@ class BoundedHttp(HttpToolsProtocol):
             self._head_bytes += len(data) if continued else 0
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(TOO_LONG, f"the request's line and headers are longer than {MAX_HEAD_BYTES:,} bytes")
+        elif not self._refused and self.cycle is not None and self.cycle.response_complete:
+            self._start_timer()  # of a body that nobody waits for, or a blank line: uvicorn's own timer ended with it
 
     def on_message_begin(self) -> None:
         self._head_began, self._head_bytes = True, 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return  # it comes again, without the offer
         self._head_began = False
         self._stop_timer()
         super().on_headers_complete()
         if 0 < len(self.pipeline) < MAX_WAITING:
             self.flow.resume_reading()  # uvicorn would read nothing more, and not hear a client that hangs up
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "this is not HTTP/1.1 as it should be")
@@ -91,7 +101,7 @@ class BoundedHttp(HttpToolsProtocol):
         if self._head_began:
             self._refuse(LATE, f"the request's headers did not arrive within {self._timeout_s:g} s")
         else:
-            self.transport.close()  # nothing was asked
+            self.transport.close()  # nothing was asked, or nothing more
 
     def _refuse(self, status: int, message: str) -> None:
         """And hang up, behind the answer to a request that came whole, if there is one."""
@@ -103,9 +113,12 @@ class BoundedHttp(HttpToolsProtocol):
             begun.keep_alive = False
             return
         if begun is None or begun.response_complete or not begun.response_started:
+            path, request_id = (self.url or b"").partition(b"?")[0].decode("latin-1"), request_id_of(self.headers)
+            self.transport.write(_answer(status, error_body(path, BadRequest(message)), request_id))
+            if begun is None or begun.response_complete:  # else the application has its line
+                method = self.parser.get_method().decode() if path else ""
+                log_access({"method": method, "path": path[:MAX_PATH_CHARS], "status": status, "request_id": request_id.decode()})
             self._abandon()
-            path = (self.url or b"").partition(b"?")[0].decode("latin-1")
-            self.transport.write(_answer(status, error_body(path, BadRequest(message)), request_id_of(self.headers)))
         self.transport.close()
 
     def _abandon(self) -> None:

@@ -157,6 +157,7 @@ def run(settings: Settings) -> NoReturn:
         host=settings.host,
         port=settings.port,
         http=partial(BoundedHttp, timeout_s=settings.request_timeout_ms / 1000),  # type: ignore[arg-type] # it is only called
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

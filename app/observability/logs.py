@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import threading
 import warnings
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from datetime import UTC, datetime
+from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")  # of the request that is being answered
 FIELDS = "fields"  # the attribute of a record that has more to say than a sentence
+
+MAX_WAITING = 10_000  # lines, of a few hundred bytes each
+FLUSH_S = 1.0  # for whoever reads the log, when the server ends
 
 logger = logging.getLogger("axon")
 
@@ -57,9 +62,50 @@ def _time(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
 
+class PatientHandler(logging.StreamHandler[TextIO]):
+    """Writes from a thread of its own: a reader that stalls stops no request. Lines beyond MAX_WAITING are lost, and counted."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: SimpleQueue[str | threading.Event] = SimpleQueue()
+        self._lost = 0
+        threading.Thread(target=self._write, name="axon-log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._lines.qsize() >= MAX_WAITING:
+            self._lost += 1
+            return
+        if self._lost:
+            told = logger.makeRecord(logger.name, logging.WARNING, "", 0, "%d lines of the log are lost: nobody read", (self._lost,), None)
+            self._lines.put(Context().run(self.format, told))  # of no one request
+            self._lost = 0
+        try:
+            self._lines.put(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Wait until all is written, or for FLUSH_S."""
+        self._lines.put(written := threading.Event())
+        written.wait(FLUSH_S)
+
+    def _write(self) -> None:
+        while True:
+            line = self._lines.get()
+            if isinstance(line, threading.Event):
+                line.set()
+                continue
+            data = f"{line}\n".encode(errors="backslashreplace")
+            try:
+                while data:  # not by the stream: it has a lock, which Python wants when it ends
+                    data = data[os.write(self.stream.fileno(), data) :]
+            except (OSError, ValueError):
+                pass  # nobody reads any more
+
+
 def configure_logging(log_format: Literal["text", "json"]) -> None:
     """Everything to standard error in one form: ours, uvicorn's, the libraries' warnings, and what nobody caught."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = PatientHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers = [handler]

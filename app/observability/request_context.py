@@ -10,6 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from opentelemetry import trace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -81,6 +82,11 @@ def _log_access(scope: Scope, status: int, request_id: bytes, seconds: float) ->
     span = trace.get_current_span().get_span_context()
     if span.is_valid:
         fields["trace_id"] = trace.format_trace_id(span.trace_id)
+    log_access(fields)
+
+
+def log_access(fields: dict[str, Any]) -> None:
+    """The line of one request."""
     # a record of our own: logger.info() looks for the line that calls it, which takes longer than all the rest
     record = access_logger.makeRecord(access_logger.name, logging.INFO, "", 0, "answered", (), None, extra={FIELDS: fields})
     access_logger.handle(record)

@@ -22,7 +22,7 @@ from typing import Literal, Protocol
 
 from app.errors import DeadlineExceeded, InputTooLarge, ModelNotReady, QueueFull, RunStuck
 from app.runtime.batcher import MAX_QUEUE_BYTES, MAX_RETRY_AFTER_S, SMOOTHING
-from app.runtime.metrics import ModelMetrics
+from app.runtime.metrics import ModelMetrics, Share
 from app.runtime.session import RunStopped
 from app.runtime.slots import GenerationRequest, Progress, Row, Slots, Tokens
 
@@ -148,6 +148,7 @@ class ContinuousBatcher:
         self._stepping: list[LiveSequence] = []  # in the order of slots.live
         self._running: list[LiveSequence] = []  # in the run that goes on
         self._read_last = False
+        self._live_shown, self._waiting_shown = Share(metrics.live_sequences), Share(metrics.waiting_sequences)
         self._serving: asyncio.Task[None] | None = None
         self._accepting = True
         self._closed = False
@@ -163,13 +164,22 @@ class ContinuousBatcher:
 
         Raises QueueFull, ModelNotReady, and InputTooLarge for more texts than an idle model would take.
         """
+        self._check_room(len(work), sum(len(request.input_ids) for request, _ in work))  # before a state and a timer are made of each
         sequences = [LiveSequence(self.slots.row(request), sink, deadline, self._interrupt) for request, sink in work]
-        self._check_room(len(work), sum(sequence.nbytes for sequence in sequences))
         self._waiting += sequences
         self.slots.interrupt()
         if self._serving is None or self._serving.done():
             self._serving = asyncio.get_running_loop().create_task(self._serve(), context=Context())  # of no one request
         return sequences
+
+    def check_fits(self, count: int, tokens: int) -> int:
+        """The bytes of so many texts, with so many tokens in their prompts. Raises InputTooLarge if an idle model would not take them."""
+        room, nbytes = self.slots.capacity + self._max_waiting, self.slots.nbytes_of(count, tokens)
+        if count > room:
+            raise InputTooLarge(f"the request wants {count:,} texts at once, {self.name!r} takes {room:,}")
+        if nbytes > self._max_bytes:
+            raise InputTooLarge(f"the request holds {nbytes:,} bytes, the queue of {self.name!r} takes {self._max_bytes:,}")
+        return nbytes
 
     def stop_accepting(self) -> None:
         self._accepting = False
@@ -192,16 +202,13 @@ class ContinuousBatcher:
         if self._running and all(sequence.done for sequence in self._running):
             self.slots.stop()
 
-    def _check_room(self, count: int, nbytes: int) -> None:
+    def _check_room(self, count: int, tokens: int) -> None:
         if not self._accepting:
             raise ModelNotReady(f"{self.name!r} is shutting down; send the request to another instance")
-        room = self.slots.capacity + self._max_waiting
-        if count > room:
-            raise InputTooLarge(f"the request wants {count:,} texts at once, {self.name!r} takes {room:,}")
-        if nbytes > self._max_bytes:
-            raise InputTooLarge(f"the request holds {nbytes:,} bytes, the queue of {self.name!r} takes {self._max_bytes:,}")
+        nbytes = self.check_fits(count, tokens)
         accepted = [sequence for sequence in self._all() if not sequence.done]
-        if len(accepted) + count > room or sum(sequence.nbytes for sequence in accepted) + nbytes > self._max_bytes:
+        has_room = len(accepted) + count <= self.slots.capacity + self._max_waiting
+        if not has_room or sum(sequence.nbytes for sequence in accepted) + nbytes > self._max_bytes:
             raise QueueFull(self.name, self.retry_after_s())
 
     def _all(self) -> list[LiveSequence]:
@@ -241,8 +248,8 @@ class ContinuousBatcher:
         while self._waiting and len(self._stepping) + len(self._reading) < self.slots.capacity:
             self._waiting[0].admitted_at = now
             self._reading.append(self._waiting.popleft())
-        self._metrics.live_sequences.set(len(self._stepping) + len(self._reading))
-        self._metrics.waiting_sequences.set(len(self._waiting))
+        self._live_shown.set(len(self._stepping) + len(self._reading))
+        self._waiting_shown.set(len(self._waiting))
         return bool(self._stepping or self._reading)
 
     def _retire(self, sequence: LiveSequence) -> None:

@@ -46,11 +46,10 @@ class GenerativeModel:
         self.pipeline = pipeline
         self.session = session
         self._metrics = metrics.of(manifest.name, manifest.version)
-        self._metrics.provider(session.requested_provider, session.actual_provider)
         limits, (state_shape, vocabulary) = options.generation, recurrent_shapes(manifest.graphs["model"])
         slots = Slots(session, limits.max_live_sequences, state_shape, vocabulary, limits.prefill_chunk_tokens)
         self._executor = executor
-        self.health = RunHealth(self.name, self._try_out, executor, self._metrics.stuck_runs.inc, options.stuck_run_timeout_s)
+        self.health = RunHealth(self.name, self._try_out, executor, self._metrics, options.stuck_run_timeout_s)
         self._runs = DynamicBatcher(
             manifest.name,
             self._run_one,

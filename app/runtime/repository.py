@@ -248,10 +248,12 @@ class ModelRepository:
     def _admit(self, model: Servable) -> None:
         name, version = model.name, model.manifest.version
         known = self._versions[name][version]
+        if known.model is not None:
+            known.model.health.close()
         known.model, known.status = model, replace(known.status, state="ready", reason=None)
         self._alive.add(model)
         self._served[name] = _newest_first(self._served.get(name, {}) | {version: model})
-        self._metrics.model_ready.labels(name, version).set(1)
+        self._metrics.admitted(name, version, model.session.requested_provider, model.session.actual_provider)
         logger.info("%s/%s is ready", name, version)
 
     def _refuse(self, name: str, version: str, reason: str) -> None:
@@ -264,7 +266,9 @@ class ModelRepository:
 
     def _forget(self, name: str, version: str) -> None:
         """Hand the model out no more: it goes when the last request that holds it is answered."""
-        del self._versions[name][version]
+        known = self._versions[name].pop(version)
+        if known.model is not None:
+            known.model.health.close()
         self._served.get(name, {}).pop(version, None)
         for by_name in (self._versions, self._served):
             if name in by_name and not by_name[name]:

@@ -54,8 +54,7 @@ class ServedModel:
         self.session = session
         self._executor = executor
         self._metrics = metrics.of(manifest.name, manifest.version)
-        self._metrics.provider(session.requested_provider, session.actual_provider)
-        self.health = RunHealth(self.name, self.warm_up, executor, self._metrics.stuck_runs.inc, options.stuck_run_timeout_s)
+        self.health = RunHealth(self.name, self.warm_up, executor, self._metrics, options.stuck_run_timeout_s)
         self.batcher = DynamicBatcher(
             manifest.name,
             self._run_batch,

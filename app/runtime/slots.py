@@ -87,6 +87,10 @@ class Slots:
         """A sequence before its first token: zeros are the state then."""
         return Row(request, np.zeros(self._state.shape[1:], dtype=np.float32))
 
+    def nbytes_of(self, rows: int, tokens: int) -> int:
+        """What so many rows hold, with so many tokens in their prompts."""
+        return rows * int(self._state[0].nbytes) + tokens * self._last_ids.itemsize
+
     def read(self, rows: Items[Row]) -> list[Progress]:
         """The next chunk of each prompt, in one run. A sequence whose prompt ends is live then, and has its first token."""
         chunks = [row.request.input_ids[row.read : row.read + self._chunk_tokens] for row in rows]

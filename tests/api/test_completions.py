@@ -385,7 +385,9 @@ def test_a_deadline_that_passes_is_a_504_or_an_event(client: TestClient, charact
 
 def test_more_texts_than_the_model_takes_are_too_large(character_models: Path) -> None:
     with serve(character_models, max_live_sequences=4, max_waiting_sequences=4) as small:
-        response = small.post(URL, json={"model": "sums", "prompt": "a", "n": 9})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("app.tasks.text_generation.openai.GeneratedText", lambda *_: pytest.fail("a text was begun"))
+            response = small.post(URL, json={"model": "sums", "prompt": "a", "n": 9})
         assert_refused(response, 400, "input_too_large", None, "takes 8")
         assert len(complete(small, n=8, max_tokens=5)["choices"]) == 8
 

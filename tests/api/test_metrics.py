@@ -151,8 +151,9 @@ def test_a_generated_text_counts_its_tokens_and_the_time_to_the_first(measured: 
 def test_a_model_that_is_refused_is_not_ready_and_one_that_is_warm_is(tmp_path: Path) -> None:
     write_word_model(tmp_path)
     edit_manifest(write_colour_model(tmp_path), lambda fields: fields.update(temprature=2))
+    (write_word_model(tmp_path, "wrong") / "golden" / "request.txt").write_text("bad", encoding="utf-8")
     with serve(tmp_path) as client:
-        assert samples(client, "axon_model_ready") == {("colours", "1"): 0, ("words", "1"): 1}
+        assert samples(client, "axon_model_ready") == {("colours", "1"): 0, ("words", "1"): 1, ("wrong", "1"): 0}
         (provider,) = samples(client, "axon_execution_provider_info")
         assert provider == ("CPUExecutionProvider", "words", "CPUExecutionProvider", "1")
 

@@ -78,6 +78,55 @@ def test_many_requests_at_once_are_answered_in_their_order(server: RunningServer
     assert [answer.status for answer in answers] == [200] * 41
 
 
+HTTP2 = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"  # as Java's client offers it
+WEBSOCKET = b"Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+HEALTH = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST = HEALTH.replace(b"Host", b"Connection: close\r\nHost")
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def cut(data: bytes, how: str) -> list[bytes]:
+    match how:
+        case "behind heads":
+            return [head + b"\r\n\r\n" for head in data.split(b"\r\n\r\n")[:-1]]
+        case "anywhere":
+            return [data[start : start + 97] for start in range(0, len(data), 97)]
+        case _:
+            return [data]
+
+
+@pytest.mark.parametrize("offer", [b"", HTTP2, WEBSOCKET], ids=["none", "h2c", "websocket"])
+@pytest.mark.parametrize("how", ["whole", "behind heads", "anywhere"])
+def test_an_offer_of_another_protocol_is_ignored(server: RunningServer, offer: bytes, how: str) -> None:
+    requests = (
+        asking("good"),
+        CHUNKED + b'7\r\n{"text"\r\n9\r\n: "good"}\r\n0\r\n\r\n',
+        post(URL, "application/json", SMUGGLED),
+        CHUNKED + b"%x\r\n%s\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED),
+        HEALTH,
+        LAST,
+    )
+    sent = b"".join(request.replace(b"Host", offer + b"Host", 1) for request in requests)
+    answers = answers_to(server, *cut(sent, how))
+    assert [answer.status for answer in answers] == [200, 200, 400, 400, 200, 200]
+    assert b"smuggled" not in b"".join(answer.body for answer in answers)
+    assert "Unsupported upgrade" not in server.log()
+
+
+def test_an_offer_makes_no_body_right_and_no_connection_stay(server: RunningServer) -> None:
+    wrong = CHUNKED.replace(b"chunked", b"gzip").replace(b"Host", HTTP2 + b"Host") + SMUGGLED
+    assert [answer.status for answer in answers_to(server, wrong)] == [400]
+    closing = asking("good").replace(b"Host", b"Connection: close, upgrade\r\nUpgrade: h2c\r\nHost")
+    head, _, body = closing.partition(b"\r\n\r\n")
+    assert [answer.status for answer in answers_to(server, head + b"\r\n\r\n", body)] == [200]
+
+
+def test_nothing_is_read_behind_a_request_for_a_tunnel(server: RunningServer) -> None:
+    for target in (b"/smuggled", b"x:443"):
+        (answer,) = answers_to(server, b"CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\n" % target + SMUGGLED, SMUGGLED)
+        assert (answer.status, json.loads(answer.body)["error"]["type"]) == (400, "bad_request")
+
+
 PAGE = b"GET /static-offline-docs/redoc.standalone.js HTTP/1.1\r\nHost: x\r\n\r\n"  # a megabyte
 PAGES = 14  # more than the two kernels put by
 

@@ -21,8 +21,16 @@ HEALTH = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
 @pytest.fixture(scope="module")
 def server(toy_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     log_file = tmp_path_factory.mktemp("server") / "log"
-    with running_server(toy_models, log_file, request_timeout_ms=TIMEOUT_MS, api_keys="key-of-a-client-0001", cores=1) as server:
+    with running_server(
+        toy_models, log_file, request_timeout_ms=TIMEOUT_MS, api_keys="key-of-a-client-0001", cores=1, log_format="json"
+    ) as server:
         yield server
+
+
+def access_log(server: RunningServer, request_id: str) -> dict[str, Any]:
+    """The one line of a request."""
+    (line,) = [line for line in map(json.loads, server.log().splitlines()) if line.get("request_id") == request_id]
+    return {name: line.get(name) for name in ("logger", "method", "path", "status")}
 
 
 @contextmanager
@@ -81,7 +89,7 @@ def test_a_head_without_end_is_refused_before_it_fills_the_memory(server: Runnin
 
 def test_a_head_that_is_too_long_hears_so(server: RunningServer) -> None:
     with connected(server) as connection:
-        connection.sendall(HEALTH)
+        connection.sendall(HEALTH.replace(b"live", b"live?query") + b"X-Request-Id: long\r\n")
         for _ in range(66):
             time.sleep(0.001)  # the first packet is not counted, so let there be several
             connection.sendall(b"X: " + b"y" * 995 + b"\r\n")
@@ -89,6 +97,7 @@ def test_a_head_that_is_too_long_hears_so(server: RunningServer) -> None:
         assert (status, body["error"]["type"]) == (431, "bad_request")
         assert "65,536 bytes" in body["error"]["message"]
         assert hung_up(connection)
+    assert access_log(server, "long") == {"logger": "axon.access", "method": "GET", "path": "/health/live", "status": 431}
 
 
 def test_a_large_head_is_read_also_in_pieces(server: RunningServer) -> None:
@@ -118,7 +127,7 @@ def test_a_head_that_never_ends_is_given_up(server: RunningServer, kept: bool) -
             connection.sendall(HEALTH + b"\r\n")
             assert read_answer(connection)[0] == 200
         started = time.monotonic()
-        connection.sendall(HEALTH)
+        connection.sendall(HEALTH + b"X-Request-Id: late-%d\r\n" % kept)
         for _ in range(3):  # drop by drop is no better
             time.sleep(0.1)
             connection.sendall(b"X: y\r\n")
@@ -126,6 +135,7 @@ def test_a_head_that_never_ends_is_given_up(server: RunningServer, kept: bool) -
         assert (status, body["error"]["type"]) == (408, "bad_request")
         assert 0.5 < time.monotonic() - started < 5
         assert hung_up(connection)
+    assert access_log(server, f"late-{kept:d}") == {"logger": "axon.access", "method": "GET", "path": "/health/live", "status": 408}
 
 
 def test_who_asks_nothing_is_hung_up_on(server: RunningServer) -> None:
@@ -133,6 +143,31 @@ def test_who_asks_nothing_is_hung_up_on(server: RunningServer) -> None:
         started = time.monotonic()
         assert hung_up(connection)
         assert 0.5 < time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("drop", [b"x", b"xyz" * 1000], ids=["a byte", "more"])
+def test_who_goes_on_with_a_body_that_nobody_waits_for_is_hung_up_on(server: RunningServer, drop: bytes) -> None:
+    with connected(server) as connection:
+        connection.sendall(b"POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nabc")
+        assert read_answer(connection)[0] == 401
+        send_drops(connection, drop)
+
+
+def test_who_sends_blank_lines_behind_an_answer_is_hung_up_on(server: RunningServer) -> None:
+    with connected(server) as connection:
+        connection.sendall(HEALTH + b"\r\n")
+        assert read_answer(connection)[0] == 200
+        send_drops(connection, b"\r\n")
+
+
+def send_drops(connection: socket.socket, drop: bytes) -> None:
+    """Three, and then wait for the end."""
+    started = time.monotonic()
+    for _ in range(3):
+        connection.sendall(drop)
+        time.sleep(0.1)
+    assert hung_up(connection)
+    assert 0.5 < time.monotonic() - started < 5
 
 
 def test_a_request_that_takes_longer_than_its_head_may_is_not_disturbed(server: RunningServer) -> None:
@@ -155,6 +190,8 @@ def test_what_is_no_http_is_refused_in_our_words(server: RunningServer, rubbish:
         status, body = read_answer(connection)
         assert (status, body["error"]["type"]) == (400, "bad_request")
         assert hung_up(connection)
+    last = [line for line in map(json.loads, server.log().splitlines()) if line["logger"] == "axon.access"][-1]
+    assert (last["status"], last["method"]) == (400, "GET" if last["path"] else "")
 
 
 def test_such_a_refusal_has_the_shape_of_its_path_and_the_headers_of_every_answer(server: RunningServer) -> None:

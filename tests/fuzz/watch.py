@@ -20,7 +20,7 @@ SETTLE_S = 45.0  # what clients left behind must be gone after that
 MAX_GROWTH_MB = 48.0  # see Watch.growth_mb
 MAX_GROWTH = 0.10  # or this share, where it is more
 
-_EXPECTED_WARNINGS = ("Invalid HTTP request received.", "Unsupported upgrade request.", "No supported WebSocket library detected")
+_EXPECTED_WARNINGS = ("Invalid HTTP request received.",)
 
 
 @dataclass(frozen=True)

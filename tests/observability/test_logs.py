@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
+import threading
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.observability import logs
 from app.observability.logs import TextFormatter
 from tests.e2e.server import ROOT, running_server
 
@@ -131,6 +134,33 @@ def test_a_pictures_odd_metadata_is_no_matter_of_the_log(log_format: str) -> Non
     command = [sys.executable, "-c", ODD_PICTURE, log_format]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_reader_that_stalls_stops_nobody_and_hears_how_much_it_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "MAX_WAITING", 50)
+    ours, theirs = os.pipe()
+    with os.fdopen(ours) as reader, os.fdopen(theirs, "w") as stream:
+        handler = logs.PatientHandler(stream)
+        for number in range(1000):  # ten times what a pipe takes
+            handler.handle(logging.makeLogRecord({"msg": f"{number} {'x' * 1000}"}))
+        read: list[str] = []
+        reading = threading.Thread(target=lambda: read.extend(reader))
+        reading.start()
+        handler.flush()
+        handler.handle(logging.makeLogRecord({"msg": "the last"}))
+        handler.flush()
+        stream.close()
+        reading.join(10)
+    *first, lost, last = [line.split()[0] for line in read]
+    assert [int(number) for number in first] == list(range(len(first)))  # in their order
+    assert 50 <= len(first) < 1000
+    assert (int(lost), last) == (1000 - len(first), "the")
+
+
+def test_a_reader_that_stalls_does_not_keep_the_server_from_ending() -> None:
+    script = SCRIPT.partition("logging.getLogger")[0] + 'for _ in range(5000): logging.getLogger("axon").info("x" * 1000)'
+    with subprocess.Popen([sys.executable, "-c", script, "json"], cwd=ROOT, stderr=subprocess.PIPE) as process:
+        assert process.wait(30) == 0
 
 
 FORGED = "/v1/models/x%0A2026-01-01T00:00:00%20INFO%20axon.access:%20forged"

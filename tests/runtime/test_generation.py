@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 from app.contract.sampling import SamplingOptions
 from app.errors import DeadlineExceeded, InputTooLarge, ModelNotReady, QueueFull, RunStuck
-from app.runtime.generation import ContinuousBatcher
+from app.runtime.generation import ContinuousBatcher, LiveSequence
 from app.runtime.metrics import ServingMetrics
 from app.runtime.run_threads import RunThreads
 from app.runtime.session import OrtSession, Stopper, Tensors
@@ -49,6 +51,7 @@ class Sink:
 
     def fail(self, error: Exception) -> None:
         self.ended.set_exception(error)
+        self.ended.exception()  # not every test asks for it
 
 
 class Gate:
@@ -187,6 +190,19 @@ async def test_a_chunk_of_prompts_counts_as_one_run(make: Make, metrics: Serving
     await until(lambda: live(metrics) == 0)
     runs = metrics.registry.get_sample_value("axon_inference_exec_count_total", {"model": "sums", "version": "1"})
     assert runs == 10 + 2  # the tenth chunk brings the first token
+
+
+async def test_two_models_of_one_name_show_the_texts_of_both(make: Make, gate: Gate, metrics: ServingMetrics) -> None:
+    """One that was replaced writes on what it has begun."""
+    old, new, writing, written = make(), make(), Sink(), Sink()
+    (endless,) = old.submit([(greedy("A", ENDLESS), writing)])
+    await writing.started.wait()
+    new.submit([(greedy("B", 3), written)])
+    await written.ended
+    await new.drain(20)
+    assert live(metrics) == 1
+    endless.cancel()
+    await until(lambda: live(metrics) == 0)
 
 
 async def test_live_texts_go_on_while_a_long_prompt_is_read(make: Make, gate: Gate) -> None:
@@ -387,6 +403,44 @@ async def test_what_the_texts_hold_is_bounded_in_bytes(gate: Gate, metrics: Serv
         for sequence in sequences:
             sequence.cancel()
         gate.open()
+
+
+async def test_nothing_of_a_text_that_is_over_is_kept_until_its_deadline(make: Make, gate: Gate) -> None:
+    batcher, deadline = make(slots=1, waiting=1), time.monotonic() + 600
+    sinks: weakref.WeakSet[Sink] = weakref.WeakSet()
+
+    def submitted(count: int = 1) -> list[LiveSequence]:
+        given = [Sink() for _ in range(count)]
+        sinks.update(given)
+        return batcher.submit([(greedy("A", 3), sink) for sink in given], deadline)
+
+    gate.close()
+    texts = [*submitted(), *submitted()]
+    for count, error in ((1, QueueFull), (3, InputTooLarge)):
+        with pytest.raises(error):
+            submitted(count)
+    gc.collect()
+    assert len(sinks) == 2  # the refused ones are gone
+    texts.pop().cancel()
+    texts.pop().fail(DeadlineExceeded())
+    submitted()
+    gate.open()
+    await batcher.drain(20)  # the last one is written
+    gc.collect()
+    assert len(sinks) == 0
+
+
+async def test_a_refusal_makes_nothing_of_the_texts(make: Make, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    batcher = make(slots=1, waiting=1)
+    gate.close()
+    text, sink = greedy("A", 1), Sink()
+    batcher.submit([(text, sink), (text, sink)])[1].cancel()
+    monkeypatch.setattr(batcher.slots, "row", lambda request: pytest.fail("a state was made"))
+    with pytest.raises(QueueFull):
+        batcher.submit([(text, sink)] * 2)
+    with pytest.raises(InputTooLarge):
+        batcher.submit([(text, sink)] * 3)
+    gate.open()
 
 
 async def test_a_drain_finishes_what_was_accepted_and_refuses_the_rest(make: Make) -> None:

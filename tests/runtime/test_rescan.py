@@ -13,7 +13,7 @@ from threading import Event
 
 import pytest
 
-from app.errors import ModelNotFound, ModelNotReady, ModelRejected
+from app.errors import ModelNotFound, ModelNotReady, ModelRejected, RunStuck
 from app.runtime.loader import ModelLoader
 from app.runtime.repository import ModelStatus
 from app.runtime.run_threads import are_left
@@ -195,6 +195,21 @@ async def test_a_model_that_is_not_well_is_loaded_again(models: Path, load: Load
     await repository.rescan()
     assert repository.get("words") is not words
     assert repository.statuses()[1] == ModelStatus("words", "1", "ready")
+
+
+async def test_a_model_that_hangs_is_tried_no_more_when_it_is_replaced_or_gone(models: Path, load: Load) -> None:
+    repository = load(models, stuck_run_timeout_ms=50)
+    tried: list[str] = []
+    for name in ("words", "colours"):
+        health = repository.get(name).health
+        health._trial = lambda name=name: tried.append(name)  # type: ignore[misc]
+        health.failed(RunStuck(1))
+    remove(models / "colours")
+    await repository.rescan()
+    tried.clear()  # loading may have taken longer than the first pause
+    await asyncio.sleep(0.2)
+    assert tried == []
+    assert repository.statuses() == [ModelStatus("words", "1", "ready")]
 
 
 @pytest.fixture

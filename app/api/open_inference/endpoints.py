@@ -68,7 +68,10 @@ async def get_metadata(request: Request) -> ModelMetadata:
 
 
 async def get_ready(request: Request) -> ModelReady:
-    return ModelReady(name=get_served(request).name)
+    model = get_served(request)
+    if model.health.problem is not None:
+        raise ModelNotReady(f"the model {model.name!r} is not ready: {model.health.problem}")
+    return ModelReady(name=model.name)
 
 
 async def get_configuration(request: Request) -> dict[str, Any]:

@@ -97,7 +97,7 @@ async def create_completion(request: Request) -> Response:
     body = await read_json(request, CompletionRequest)
     model = find_model(request, body.model, None, TASK, GenerativeModel)
     _check_combinations(body)
-    completion, work = _prepare(body, cast(TextGenerationPipeline, model.pipeline), limits)
+    completion, work = _prepare(body, model, limits)
     with ExitStack() as open_work:
         open_work.enter_context(model.generating(work, deadline))
         if body.stream:
@@ -123,9 +123,10 @@ def _check_combinations(body: CompletionRequest) -> None:
 
 
 def _prepare(
-    body: CompletionRequest, pipeline: TextGenerationPipeline, limits: Settings
+    body: CompletionRequest, model: GenerativeModel, limits: Settings
 ) -> tuple[Completion, list[tuple[GenerationRequest, GeneratedText]]]:
     """A request as the batcher wants it. Raises InvalidOption and InputTooLarge."""
+    pipeline = cast(TextGenerationPipeline, model.pipeline)
     best_of, changed, tokenizer = body.best_of or body.n, asyncio.Event(), pipeline.tokenizer
     given = _prompts(body.prompt, limits)
     check_work(body.max_tokens, given, best_of, limits)
@@ -133,6 +134,7 @@ def _prepare(
     stops, bias = stop_strings(body.stop), _logit_bias(body.logit_bias, tokenizer.vocabulary_size)
     scored = body.logprobs is not None
     logprobs = 0 if best_of > body.n and not scored else body.logprobs
+    model.batcher.check_fits(best_of * len(prompts), best_of * sum(map(len, prompts)))  # before thousands are made
     work = []
     for ids in prompts:
         echo = tokenizer.decode(ids) if body.echo else ""

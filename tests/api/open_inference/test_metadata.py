@@ -55,6 +55,15 @@ def test_a_server_that_is_not_ready_says_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
+def test_a_model_that_is_stuck_is_not_ready(tmp_path: Path, path: str) -> None:
+    write_word_model(tmp_path)
+    with serve(tmp_path) as client:
+        client.app_state["repository"].get("words").health.problem = "a run took longer than 1 s"
+        assert_refused(client.get(path.format("words") + "/ready"), 503, "the model 'words' is not ready: a run took longer than 1 s")
+        assert client.get(path.format("words")).status_code == 200
+
+
+@pytest.mark.parametrize("path", PATHS)
 def test_a_models_metadata_are_its_graphs(v2: TestClient, path: str) -> None:
     assert v2.get(path.format("words")).json() == {
         "name": "words",
