@@ -20,7 +20,7 @@ from app.contract.manifest import load_manifest
 from tests.training.style_transfer.conftest import MakeRun
 from training.kit.config import ConfigError
 from training.kit.data import DataError
-from training.kit.export import open_session
+from training.kit.export import ExportError, open_session
 from training.kit.run import Run
 from training.recipes.style_transfer import add_style, evaluate, export, synthetic, train
 from training.recipes.style_transfer.config import Config
@@ -139,6 +139,17 @@ def test_a_painting_of_ones_own_becomes_a_style_and_the_others_stay(finished_run
     manifest = load_manifest(run.models / "style-transfer" / "1")
     assert manifest.condition is not None
     assert [(choice.name, choice.title) for choice in manifest.condition.choices][2] == ("my-checks", "My checks")
+
+
+def test_an_export_that_is_not_proved_leaves_the_model_repository_alone(
+    finished_run: Run[Config], make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path)
+    shutil.copytree(finished_run.directory, run.directory)
+    monkeypatch.setattr(export, "ATOL", -1.0)
+    with pytest.raises(ExportError):
+        export.main(run)
+    assert not run.models.exists()
 
 
 def test_without_a_run_a_style_is_added_to_the_exported_model(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:

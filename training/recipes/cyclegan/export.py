@@ -15,6 +15,7 @@ from app.contract.images import PhotographProcessor
 from app.contract.manifest import Batching, DataSource, Graph, Metric, ModelManifest
 from training.kit import golden, provenance
 from training.kit.data import DataError
+from training.kit.repository import publish, staging
 from training.kit.run import Run
 from training.recipes.cyclegan import card, graph
 from training.recipes.cyclegan.config import Config
@@ -35,18 +36,19 @@ def main(run: Run[Config]) -> None:
         raise DataError(f"{path} is missing: run `axon-train {run.recipe} evaluate` with this preset first")
     evaluation = json.loads(path.read_text())
     generators, progress = load_generators(run)
-    folder = run.models / run.config.name / VERSION
+    folder = staging(run, run.config.name, VERSION)
     described = graph.write(run.config.name, generators, folder / "model.onnx")
     if described.sha256 != evaluation["graph_sha256"]:
         raise DataError(f"these weights are not those that were evaluated: run `axon-train {run.recipe} evaluate` again")
-    print(f"wrote {write_manifest(run, folder, described, evaluation, progress)}")
+    write_manifest(run, folder, described, evaluation, progress)
+    print(f"wrote {publish(folder, run.models)}")
 
 
-def write_manifest(run: Run[Config], folder: Path, described: Graph, evaluation: dict[str, Any], progress: dict[str, Any]) -> Path:
+def write_manifest(run: Run[Config], folder: Path, described: Graph, evaluation: dict[str, Any], progress: dict[str, Any]) -> None:
     domains, request = load(run), golden_request()
     inputs = {"pixel_values": PROCESSOR.preprocess(request)[None], "condition": graph.one_hot(1, 0)}
     about = card_of(run.config, domains)
-    return ModelManifest(
+    ModelManifest(
         schema_version=1,
         name=run.config.name,
         version=VERSION,

@@ -18,6 +18,7 @@ from training.kit import golden, provenance
 from training.kit.data import DataError
 from training.kit.export import export, open_session, proved
 from training.kit.half import store_half
+from training.kit.repository import publish, staging
 from training.kit.roc import GroupBootstrap
 from training.kit.run import Run
 from training.kit.run_log import RunLog
@@ -44,7 +45,7 @@ def main(run: Run[Config]) -> None:
     network, chosen = load_chosen(run)
     if evaluation["weights"] != describe_choice(chosen):
         raise DataError(f"{evaluation_file} is of other weights; run `axon-train {run.recipe} evaluate` again")
-    folder = run.models / run.recipe / VERSION
+    folder = staging(run, run.recipe, VERSION)
     size = run.config.image_size
     inputs = [TensorSpec(name="pixel_values", datatype="UINT8", shape=(-1, 3, size, size))]
     outputs = [TensorSpec(name="logits", datatype="FP32", shape=(-1, len(LABELS)))]
@@ -59,8 +60,8 @@ def main(run: Run[Config]) -> None:
     metrics = describe_metrics(
         evaluation["figures"], run, lesions, measure_served(open_session(folder / graph.file), run, lesions, evaluation)
     )
-    manifest = describe(run, evaluation, chosen, graph, recorded, metrics)
-    print(f"wrote {manifest.save(folder)}")
+    describe(run, evaluation, chosen, graph, recorded, metrics).save(folder)
+    print(f"wrote {publish(folder, run.models)}")
 
 
 def parity_cases(size: int) -> list[dict[str, NDArray[np.uint8]]]:

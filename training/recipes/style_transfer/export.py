@@ -21,6 +21,7 @@ from training.kit import golden, provenance
 from training.kit.data import DataError
 from training.kit.export import export, open_session, proved
 from training.kit.half import store_half
+from training.kit.repository import publish, staging
 from training.kit.run import Run
 from training.recipes.style_transfer import card, synthetic
 from training.recipes.style_transfer.config import Config
@@ -46,12 +47,12 @@ def main(run: Run[Config]) -> None:
     network, paintings = load_network(run)
     if evaluation["weights"] != fingerprint(network):
         raise DataError(f"{path} is of other weights; run `axon-train {run.recipe} evaluate` again")
-    folder = run.models / run.recipe / VERSION
+    folder = staging(run, run.recipe, VERSION)
     graph = write_graph(run, network, folder / "model.onnx")
     recorded = record_golden(folder / graph.file, len(paintings) + 1)
     served = measure_served(run, open_session(folder / graph.file), paintings)
-    manifest = describe(run, evaluation, graph, recorded, describe_metrics(evaluation, served), paintings)
-    print(f"wrote {manifest.save(folder)}")
+    describe(run, evaluation, graph, recorded, describe_metrics(evaluation, served), paintings).save(folder)
+    print(f"wrote {publish(folder, run.models)}")
 
 
 def write_graph(run: Run[Config], network: TransformNet, path: Path) -> Graph:
