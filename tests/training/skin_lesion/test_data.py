@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import shutil
 import tarfile
@@ -16,7 +17,7 @@ import pytest
 
 from training.kit.data import DataError, Source
 from training.kit.run import Run
-from training.recipes.skin_lesion import synthetic
+from training.recipes.skin_lesion import data, synthetic
 from training.recipes.skin_lesion.archive import Archive, fetch, find_archive
 from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import load
@@ -122,6 +123,24 @@ def test_metadata_with_tabs_reads_the_same(one_folder: Path, tmp_path: Path) -> 
     metadata.with_suffix(".tab").write_text(metadata.read_text().replace(",", "\t"))
     metadata.unlink()
     assert find(one_folder, tmp_path).records == expected
+
+
+def test_what_an_interrupted_preparation_leaves_is_not_taken_for_whole(
+    one_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [Run("skin-lesion", "full", Config(image_size=size), tmp_path / "run", data_root=one_folder) for size in (16, 24)]
+    load(sizes[0])
+    whole = find_archive(sizes[1])
+
+    def read_half(image_id: str) -> bytes:
+        if image_id == whole.records[IMAGES // 2].image_id:
+            raise KeyboardInterrupt
+        return whole.read(image_id)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(data, "find_archive", lambda run: dataclasses.replace(whole, read=read_half))
+        load(sizes[1])
+    assert load(sizes[1]).pixels[24].reshape(IMAGES, -1).any(1).all()
 
 
 def test_no_data_root_asks_for_one(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from app.contract.manifest import load_manifest
 from tests.training.skin_lesion.conftest import MakeRun
 from training.kit.config import ConfigError
 from training.kit.data import DataError
+from training.kit.export import ExportError
 from training.kit.processes import launch_fabric
 from training.kit.run import Run
 from training.kit.run_log import RunLog
@@ -229,10 +230,36 @@ def test_new_weights_are_not_exported_with_an_older_evaluation(finished_run: Run
         export.main(run)
 
 
+def test_an_export_that_is_not_proved_leaves_the_model_repository_alone(
+    finished_run: Run[Config], make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path)
+    shutil.copytree(finished_run.directory, run.directory)
+    monkeypatch.setattr(export, "ATOL", -1.0)
+    with pytest.raises(ExportError):
+        export.main(run)
+    assert not run.models.exists()
+
+
 def test_a_teacher_that_has_seen_what_is_held_out_here_is_refused(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path, f"teachers=['{finished_run.directory}']", "validation_share=0.3", "test_share=0.3")
     with pytest.raises(ConfigError, match="held out 30% of the lesions and this run needs 60%"):
         load_teachers(run)
+
+
+def test_an_evaluation_on_lesions_that_the_run_learnt_from_is_refused(
+    finished_run: Run[Config], make_run: MakeRun, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path, "validation_share=0.3", "test_share=0.3")
+    shutil.copytree(finished_run.directory, run.directory)
+    with pytest.raises(ConfigError, match="held out 30% of the lesions and this run needs 60%"):
+        evaluate.main(run)
+
+
+def test_test_lesions_that_epochs_were_measured_on_are_refused(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path, f"members=['{finished_run.directory}']", "validation_share=0.05", "test_share=0.25")
+    with pytest.raises(ConfigError, match="left 15% of the lesions for its test and this run tests on 25%"):
+        evaluate.main(run)
 
 
 def test_a_size_that_was_not_prepared_is_prepared(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
