@@ -5,7 +5,6 @@ A refused export leaves the model that was there as it was.
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ def staging(run: Run[Any], name: str, version: str) -> Path:
 
 
 def publish(staged: Path, models: Path) -> Path:
-    """Move a finished export into the repository, its manifest last, and tell where that is. Raises ModelRejected for one that is not whole."""
+    """Move a finished export into the repository, and tell where its manifest is, which goes last. Raises ModelRejected."""
     manifest = load_manifest(staged)
     folder = models / manifest.name / manifest.version
     files = [path.relative_to(staged) for path in sorted(staged.rglob("*")) if path.is_file()]
@@ -31,7 +30,7 @@ def publish(staged: Path, models: Path) -> Path:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(staged / file, _partial(folder / file))
     for file in sorted(files, key=lambda file: file.name == MANIFEST_FILE):
-        os.replace(_partial(folder / file), folder / file)
+        _partial(folder / file).replace(folder / file)
     shutil.rmtree(staged)
     return folder / MANIFEST_FILE
 

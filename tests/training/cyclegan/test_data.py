@@ -21,7 +21,7 @@ from training.kit.run import Run
 from training.recipes.cyclegan import synthetic
 from training.recipes.cyclegan.archive import find_heaps, horse2zebra
 from training.recipes.cyclegan.config import Config
-from training.recipes.cyclegan.data import draw_batch, load
+from training.recipes.cyclegan.data import draw_batch, load, without_twins
 
 
 @pytest.fixture
@@ -108,6 +108,13 @@ def test_no_picture_is_in_both_splits(finished_run: Run[Config]) -> None:
         train, test = (set(domain.splits[split]) for split in ("train", "test"))
         assert not train & test
         assert len(train | test) == len(domain.names) == finished_run.config.synthetic_pictures
+
+
+def test_test_pictures_that_training_also_holds_are_left_out() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 36, 36), dtype=np.uint8)
+    pixels[3] = np.clip(pixels[0].astype(int) + 9, 0, 255)  # brighter
+    pixels[4] = pixels[1][:, :, ::-1]  # mirrored
+    assert without_twins(pixels, np.array([0, 1, 2]), np.array([3, 4, 5])).tolist() == [5]
 
 
 def test_batches_are_crops_of_training_pictures_and_the_same_for_the_same_seed(finished_run: Run[Config]) -> None:

@@ -61,12 +61,28 @@ def write_manifest(run: Run[Config], folder: Path, described: Graph, evaluation:
         batching=Batching(max_batch_size=8),
         golden=golden.record(folder / described.file, request, inputs, GOLDEN_ATOL, suffix=".png"),
         metrics=tuple(Metric(**metric) for metric in evaluation["metrics"]),
-        measurements={name: evaluation[name] for name in ("pictures", "epoch")},
-        provenance=provenance.describe(run, sources(domains), progress["trained_at"], progress["duration_s"]),
+        measurements={name: evaluation[name] for name in ("pictures", "epoch")} | started_from(progress),
+        provenance=provenance.describe(
+            run, sources(domains), progress["trained_at"], progress["duration_s"], run_folders(run, progress["started_from"])
+        ),
         license=about.license,
         intended_use=about.intended_use,
         limitations=about.limitations,
     ).save(folder)
+
+
+def started_from(progress: dict[str, Any]) -> dict[str, Any]:
+    """The epochs and the config of the run that `start_from` names, and of what that one started from; nothing for a run from scratch."""
+    return {"started_from": progress["started_from"]} if progress["started_from"] else {}
+
+
+def run_folders(run: Run[Config], started: dict[str, Any] | None) -> list[Path]:
+    """This run's, and those of the runs that it started from, as far as they are there."""
+    folders, name = [run.directory], run.config.start_from
+    while started is not None and (folders[-1] / name).is_dir():
+        folders.append(folders[-1] / name)
+        name, started = (started["config"] or {}).get("start_from", ""), started["started_from"]
+    return folders
 
 
 def condition(config: Config) -> Condition:

@@ -52,6 +52,16 @@ def config_of(epochs: list[dict[str, Any]], ours: Config, directory: Path) -> Co
     return configs[0]
 
 
+def seconds_by_run(directory: Path, recipe: str) -> dict[Path, float]:
+    """What a run took, and each run that it learnt from, and so on; teachers whose folders are gone are left out. Raises DataError."""
+    last = checkpoint.load(epoch_files(directory, recipe)[-1]) or {}
+    seconds = {directory.resolve(): float(last["duration_s"])}
+    for teacher in last["config"].get("teachers", ()):
+        if (directory / teacher / "epochs").is_dir():
+            seconds |= seconds_by_run(directory / teacher, recipe)
+    return seconds
+
+
 def average_best(epochs: list[dict[str, Any]], size: int) -> Weights:
     """The mean of the weights of the best `size` of the ranked epochs."""
     return average([state["model"] for state in epochs[:size]])

@@ -25,6 +25,7 @@ from training.kit.run_log import RunLog
 from training.recipes.skin_lesion import card
 from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS, TITLES, SkinLesions, load, processor
+from training.recipes.skin_lesion.epochs import seconds_by_run
 from training.recipes.skin_lesion.evaluate import pixels_of
 from training.recipes.skin_lesion.figures import measure_figures
 from training.recipes.skin_lesion.selection import describe_choice, load_chosen
@@ -60,7 +61,7 @@ def main(run: Run[Config]) -> None:
     metrics = describe_metrics(
         evaluation["figures"], run, lesions, measure_served(open_session(folder / graph.file), run, lesions, evaluation)
     )
-    describe(run, evaluation, chosen, graph, recorded, metrics).save(folder)
+    describe(run, evaluation, graph, recorded, metrics).save(folder)
     print(f"wrote {publish(folder, run.models)}")
 
 
@@ -103,9 +104,7 @@ def describe_metrics(figures: dict[str, Any], run: Run[Config], lesions: SkinLes
     )
 
 
-def describe(
-    run: Run[Config], evaluation: dict[str, Any], chosen: dict[str, Any], graph: Graph, recorded: Golden, metrics: tuple[Metric, ...]
-) -> ModelManifest:
+def describe(run: Run[Config], evaluation: dict[str, Any], graph: Graph, recorded: Golden, metrics: tuple[Metric, ...]) -> ModelManifest:
     source = evaluation["data"]
     real = not source["name"].startswith("synthetic")
     data = DataSource(
@@ -115,6 +114,7 @@ def describe(
         licence="CC-BY-NC-4.0" if real else "MIT",
     )
     directories = [run.directory / member for member in run.config.members or (".",)]
+    seconds = {path: taken for directory in directories for path, taken in seconds_by_run(directory, run.recipe).items()}
     return ModelManifest(
         schema_version=1,
         name=run.recipe,
@@ -136,8 +136,8 @@ def describe(
             run,
             (data,),
             trained_at=max(RunLog(directory, quiet=True).rows()[-1]["time"] for directory in directories),
-            duration_s=sum(part["duration_s"] for part in chosen["parts"]),
-            directories=directories,
+            duration_s=sum(seconds.values()),
+            directories=list(seconds),
         ),
         license=card.LICENSE if real else card.SYNTHETIC_LICENSE,
         intended_use=card.INTENDED_USE if real else "Tests.",

@@ -2,7 +2,8 @@
 
 Thresholds are chosen on validation lesions and measured on test lesions. `sensitivity-89` is the highest threshold that
 may promise 89 % for unseen lesions, with a confidence of 95 % (`promised_sensitivities`, by the number of lesions): it
-catches some more than 89 % of the validation positives. 82 % and 89 % are the sensitivities of the dermatologist challenge, 95 % is for screening.
+catches some more than 89 % of the validation positives. 82 % and 89 % are the sensitivities of the dermatologist
+challenge, 95 % is for screening.
 """
 
 from __future__ import annotations

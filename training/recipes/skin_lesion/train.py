@@ -51,7 +51,7 @@ def main(run: Run[Config]) -> None:
         teachers.to(fabric.device)
         if fabric.global_rank == 0 and first == 0:  # more than they know the student cannot well learn from them
             print(f"the teachers together: {line(measure(teachers, lesions, 'validation', config))}", flush=True)
-    run_log = RunLog(run.directory, resume_epoch=first, quiet=fabric.global_rank > 0)
+    run_log = RunLog(run.directory, run.recipe, resume_epoch=first, quiet=fabric.global_rank > 0)
     steps = len(lesions.splits["train"]) // config.batch_size
     for epoch in range(first, config.epochs):
         began, losses = time.perf_counter(), []
