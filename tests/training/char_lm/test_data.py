@@ -38,6 +38,13 @@ def test_a_text_is_found_in_the_data_folder_and_its_line_ends_become_newlines(tm
     assert corpus.source.sha256 == hashlib.sha256(b"ab\r\ncd\n" * 10).hexdigest()
 
 
+def test_the_text_of_another_corpus_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    (tmp_path / "anna.txt").write_text("abc\n" * 10)
+    data.load(run_of("anna", tmp_path, tmp_path))
+    with pytest.raises(DataError, match="was prepared with corpus=anna, not shakespeare"):
+        data.load(run_of("shakespeare", tmp_path, tmp_path))
+
+
 def test_the_first_nine_tenths_train_and_the_last_tenth_is_measured() -> None:
     corpus = Corpus("a" * 90 + "b" * 10, "ab", None)
     assert (corpus.part("train"), corpus.part("validation")) == ("a" * 90, "b" * 10)

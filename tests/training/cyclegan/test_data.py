@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 
 from app.contract.manifest import sha256
-from training.kit.data import DataError, Source
+from training.kit.data import DataError, Source, extract
 from training.kit.run import Run
-from training.recipes.cyclegan import synthetic
+from training.recipes.cyclegan import archive, synthetic
 from training.recipes.cyclegan.archive import find_heaps, horse2zebra
 from training.recipes.cyclegan.config import Config
 from training.recipes.cyclegan.data import draw_batch, load, without_twins
@@ -93,6 +93,31 @@ def test_a_downloaded_data_set_is_read_like_one_that_was_there(two_folders: tupl
     for fetched, known in zip(downloaded, there, strict=True):
         assert fetched.names == known.names
         assert fetched.source == known.source
+
+
+def test_what_an_interruption_has_unpacked_is_not_taken_for_whole(
+    two_folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout, root = tmp_path / "layout" / "horse2zebra", tmp_path / "root"
+    for folder, side in zip(two_folders, ("trainA", "trainB"), strict=True):
+        shutil.copytree(folder, layout / side)
+    packed = Path(shutil.make_archive(str(root / "horse2zebra"), "zip", layout.parent))
+    monkeypatch.setattr(archive, "download", lambda source, folder: packed)
+
+    def extract_half(archive: Path, folder: Path) -> Path:
+        for half in list(extract(archive, folder).rglob("*.png"))[::2]:
+            half.unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(archive, "extract", extract_half)
+        with pytest.raises(KeyboardInterrupt):
+            horse2zebra(root)
+    assert [len(heap.names) for heap in horse2zebra(root)] == [12, 12]
+    assert {path.name for path in root.iterdir()} == {"horse2zebra", "horse2zebra.zip"}
+    shutil.rmtree(root / "horse2zebra" / "trainB")
+    with pytest.raises(DataError, match="remove it, and `prepare` unpacks"):
+        horse2zebra(root)
 
 
 @pytest.mark.parametrize(("skip", "kept"), [(True, 12), (False, 13)])

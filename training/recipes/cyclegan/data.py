@@ -17,7 +17,7 @@ from torch.nn.functional import adaptive_avg_pool2d, normalize
 from tqdm import tqdm
 
 from app.contract.images import ImageProcessor
-from training.kit.data import DataError
+from training.kit.data import refuse_other_settings
 from training.kit.run import Run
 from training.kit.splits import hash_split
 from training.recipes.cyclegan.archive import Heap, find_heaps
@@ -51,8 +51,12 @@ def prepare(run: Run[Config]) -> None:
     """Decode both domains once."""
     heaps = find_heaps(run)
     described = {domain: _store(run, domain, heap) for domain, heap in zip(DOMAINS, heaps, strict=True)}
-    described["settings"] = {name: getattr(run.config, name) for name in SETTINGS}
+    described["settings"] = settings(run.config)
     (run.directory / "prepared" / "pictures.json").write_text(json.dumps(described))  # last: its presence says that the rest is whole
+
+
+def settings(config: Config) -> dict[str, object]:
+    return {name: getattr(config, name) for name in SETTINGS}
 
 
 def _store(run: Run[Config], domain: str, heap: Heap) -> dict[str, object]:
@@ -77,10 +81,7 @@ def load(run: Run[Config]) -> Domains:
     if not (folder / "pictures.json").is_file():
         prepare(run)
     described = json.loads((folder / "pictures.json").read_text())
-    for name, prepared in described["settings"].items():
-        wanted = getattr(run.config, name)
-        if prepared != wanted:
-            raise DataError(f"{folder} was prepared with {name}={prepared}, not {wanted}: give --run another folder, or remove this one")
+    refuse_other_settings(folder, described["settings"], settings(run.config))
     return Domains(*(_load_domain(run, domain, **described[domain]) for domain in DOMAINS))
 
 
