@@ -99,7 +99,8 @@ def extract(archive: Path, folder: Path) -> Path:
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as packed:
-                packed.extractall(folder)
+                for member in tqdm(packed.infolist(), archive.name, unit="file", mininterval=1):
+                    packed.extract(member, folder)
         else:
             with tarfile.open(archive) as packed_tar:
                 packed_tar.extractall(folder, filter="data")

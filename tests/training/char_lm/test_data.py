@@ -18,6 +18,7 @@ from training.kit.run import Run
 from training.recipes.char_lm import data, ngrams, synthetic
 from training.recipes.char_lm.config import Config
 from training.recipes.char_lm.data import CORPORA, Corpus
+from training.recipes.char_lm.evaluate import describe
 
 PRESETS = Path(data.__file__).parent / "presets"
 
@@ -57,6 +58,16 @@ def test_what_stands_behind_the_work_is_counted_apart() -> None:
     assert corpus.part("validation").startswith("b" * 3)
     assert corpus.part("validation")[: corpus.work_length()] == "b" * corpus.work_length() != ""
     assert replace(corpus, appendix=None).work_length() == len(corpus.part("validation"))
+
+
+def test_the_figure_of_the_work_ends_with_its_last_character(tmp_path: Path) -> None:
+    """The first character is scored by nobody."""
+    corpus = Corpus("a" * 90 + "bbbb" + "THE END", "abTHEND ", None, appendix="THE")
+    part = corpus.part("validation")
+    nats = np.array([1.0 if character == "b" else 100.0 for character in part[1:]])
+    metrics = describe(run_of("tiny", tmp_path, None), corpus, "PyTorch", {"carried": nats, "windowed": nats})
+    (own,) = [metric for metric in metrics if "left out" in metric["split"]]
+    assert (own["value"], own["n"]) == (1.0, part.index("T") - 1)
 
 
 def test_without_a_data_folder_a_real_text_is_asked_for(tmp_path: Path) -> None:

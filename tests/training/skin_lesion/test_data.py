@@ -41,6 +41,25 @@ def two_folders(root: Path) -> None:
     (home / "images").rmdir()
 
 
+def two_zips(root: Path) -> None:
+    """As they are downloaded by hand."""
+    two_folders(root)
+    for part in sorted((root / "HAM10000").glob("HAM10000_images_part_*")):
+        shutil.make_archive(str(part), "zip", part)
+        shutil.rmtree(part)
+
+
+def two_zips_at_the_root(root: Path) -> None:
+    two_zips(root)
+    files_at_the_root(root)
+
+
+def one_zip_of_two(root: Path) -> None:
+    """Somebody has unpacked the other one."""
+    two_zips(root)
+    shutil.unpack_archive(root / "HAM10000" / "HAM10000_images_part_1.zip", root / "HAM10000" / "images")
+
+
 def files_at_the_root(root: Path) -> None:
     for path in (root / "HAM10000").iterdir():
         shutil.move(path, root / path.name)
@@ -60,7 +79,10 @@ def find(root: Path, directory: Path) -> Archive:
     return find_archive(Run("skin-lesion", "full", Config(), directory, data_root=root))
 
 
-@pytest.mark.parametrize("arrange", [lambda root: None, two_folders, files_at_the_root, metadata_without_suffix, tar_file])
+@pytest.mark.parametrize(
+    "arrange",
+    [lambda root: None, two_folders, two_zips, two_zips_at_the_root, one_zip_of_two, files_at_the_root, metadata_without_suffix, tar_file],
+)
 def test_every_layout_gives_the_same_records_and_bytes(one_folder: Path, tmp_path: Path, arrange: Callable[[Path], None]) -> None:
     before = find(one_folder, tmp_path)
     expected = {record.image_id: before.read(record.image_id) for record in before.records}
@@ -73,7 +95,16 @@ def test_every_layout_gives_the_same_records_and_bytes(one_folder: Path, tmp_pat
 
 def test_a_missing_image_is_named(one_folder: Path, tmp_path: Path) -> None:
     (one_folder / "HAM10000" / "images" / "SYNTHETIC_00003.jpg").unlink()
-    with pytest.raises(DataError, match=r"1 of 15 images are missing, the first is SYNTHETIC_00003\.jpg"):
+    with pytest.raises(DataError, match=r"1 of 15 images are missing, the first is SYNTHETIC_00003\.jpg: put HAM10000_images_part_1\.zip"):
+        find(one_folder, tmp_path)
+
+
+def test_a_folder_that_holds_a_part_of_its_zip_is_named(one_folder: Path, tmp_path: Path) -> None:
+    two_zips(one_folder)
+    find(one_folder, tmp_path)
+    part = one_folder / "HAM10000" / "HAM10000_images_part_2"
+    next(part.glob("*.jpg")).unlink()
+    with pytest.raises(DataError, match="holds only a part of HAM10000_images_part_2"):
         find(one_folder, tmp_path)
 
 
@@ -115,6 +146,7 @@ def test_a_downloaded_data_set_is_read_like_one_that_was_there(one_folder: Path,
     )
     fetch(tmp_path / "new" / "HAM10000", metadata, (images,))
     assert find(tmp_path / "new", tmp_path).records == find(one_folder, tmp_path).records
+    assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_metadata_with_tabs_reads_the_same(one_folder: Path, tmp_path: Path) -> None:

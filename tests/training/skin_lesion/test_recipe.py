@@ -231,6 +231,13 @@ def test_to_evaluate_what_was_not_trained_is_refused_before_the_data_is_prepared
     assert not (run.directory / "prepared").exists()
 
 
+def test_to_train_before_the_teacher_is_refused_before_the_data_is_prepared(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path, "teachers=['../teacher']")
+    with pytest.raises(DataError, match=r"run `axon-train skin-lesion train --preset teacher --run \S+/teacher` first"):
+        train.main(run)
+    assert not run.directory.exists()
+
+
 def test_new_weights_are_not_exported_with_an_older_evaluation(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path)
     shutil.copytree(finished_run.directory, run.directory)

@@ -14,6 +14,7 @@ from training.kit.config import ConfigError
 from training.kit.data import DataError
 from training.recipes.skin_lesion.config import Config
 
+PRESETS = Path(__file__).parent / "presets"
 Weights = dict[str, Tensor]
 
 
@@ -21,7 +22,9 @@ def epoch_files(directory: Path, recipe: str) -> list[Path]:
     """One a trained epoch. Raises DataError where there is none."""
     files = sorted((directory / "epochs").glob("*.pt"))
     if not files:
-        raise DataError(f"{directory} holds no trained epoch; run `axon-train {recipe} train` first")
+        folder = directory.resolve()
+        preset = folder.name if (PRESETS / f"{folder.name}.toml").is_file() else "ITS-PRESET"
+        raise DataError(f"{folder} holds no trained epoch; run `axon-train {recipe} train --preset {preset} --run {folder}` first")
     return files
 
 
