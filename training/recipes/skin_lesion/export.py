@@ -61,7 +61,7 @@ def main(run: Run[Config]) -> None:
     metrics = describe_metrics(
         evaluation["figures"], run, lesions, measure_served(open_session(folder / graph.file), run, lesions, evaluation)
     )
-    describe(run, evaluation, graph, recorded, metrics).save(folder)
+    describe(run, evaluation, chosen["variants"], graph, recorded, metrics).save(folder)
     print(f"wrote {publish(folder, run.models)}")
 
 
@@ -104,7 +104,9 @@ def describe_metrics(figures: dict[str, Any], run: Run[Config], lesions: SkinLes
     )
 
 
-def describe(run: Run[Config], evaluation: dict[str, Any], graph: Graph, recorded: Golden, metrics: tuple[Metric, ...]) -> ModelManifest:
+def describe(
+    run: Run[Config], evaluation: dict[str, Any], variants: list[str], graph: Graph, recorded: Golden, metrics: tuple[Metric, ...]
+) -> ModelManifest:
     source = evaluation["data"]
     real = not source["name"].startswith("synthetic")
     data = DataSource(
@@ -121,7 +123,7 @@ def describe(run: Run[Config], evaluation: dict[str, Any], graph: Graph, recorde
         version=VERSION,
         task="image-classification",
         title=card.TITLE if real else f"{card.TITLE} (synthetic data, for tests)",
-        description=card.DESCRIPTION if real else "A tiny run on drawn blobs, for tests. It knows nothing of skin.",
+        description=card.description(variants) if real else "A tiny run on drawn blobs, for tests. It knows nothing of skin.",
         graphs={"model": graph},
         processor=processor(run.config.image_size),
         labels=tuple(Label(name=label, title=TITLES[label]) for label in LABELS),
@@ -141,6 +143,6 @@ def describe(run: Run[Config], evaluation: dict[str, Any], graph: Graph, recorde
         ),
         license=card.LICENSE if real else card.SYNTHETIC_LICENSE,
         intended_use=card.INTENDED_USE if real else "Tests.",
-        limitations=card.LIMITATIONS if real else ("Synthetic data: the answers mean nothing.",),
+        limitations=card.limitations(run.config.image_size) if real else ("Synthetic data: the answers mean nothing.",),
         notice=card.NOTICE,
     )

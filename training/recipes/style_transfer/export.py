@@ -172,8 +172,8 @@ def describe(
         name=run.recipe,
         version=VERSION,
         task="image-to-image",
-        title=card.TITLE if real else "Style transfer (synthetic data, for tests)",
-        description=card.DESCRIPTION if real else "A tiny run on drawn discs, for tests. It has never seen a painting.",
+        title=card.title(paintings) if real else "Style transfer (synthetic data, for tests)",
+        description=card.description(paintings) if real else "A tiny run on drawn discs, for tests. It has never seen a painting.",
         graphs={"model": graph},
         processor=PROCESSOR,
         condition=Condition(
@@ -190,5 +190,5 @@ def describe(
         provenance=provenance.describe(run, data_sources(run, evaluation, paintings), progress["trained_at"], progress["duration_s"]),
         license=card.LICENSE if real else card.SYNTHETIC_LICENSE,
         intended_use=card.INTENDED_USE if real else "Tests.",
-        limitations=card.LIMITATIONS if real else ("Synthetic data: the answers mean nothing.",),
+        limitations=card.limitations(run.config, evaluation) if real else ("Synthetic data: the answers mean nothing.",),
     )
