@@ -25,7 +25,7 @@ SERVERS = ("api", "api-gpu")
 OBSERVERS = ("prometheus", "grafana")  # ready-made images
 KNOWN_KEYS = {  # of the Compose specification, those that we use: a typing slip must not become a setting that is ignored
     "build", "cap_drop", "command", "deploy", "environment", "healthcheck", "image", "init", "ports", "profiles", "read_only", "restart",
-    "security_opt", "shm_size", "stop_grace_period", "tmpfs", "user", "volumes",
+    "security_opt", "stop_grace_period", "tmpfs", "user", "volumes",
 }  # fmt: skip
 
 

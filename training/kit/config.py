@@ -47,6 +47,8 @@ def _set(values: dict[str, Any], override: str) -> None:
     *sections, key = dotted.split(".")
     for section in sections:
         values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"{section!r} is a value, {values!r}, and no section: {override!r} sets nothing")
     values[key] = _parse(text)
 
 

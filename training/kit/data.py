@@ -6,7 +6,7 @@ import logging
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,13 @@ class Source:
     url: str  # https://..., or doi:10.7910/DVN/.../NAME for a file of a repository that pooch can resolve
     file: str  # its name in the data folder
     checksum: str  # "md5:..." or "sha256:...", as the source publishes it
+
+
+def refuse_other_settings(folder: Path, prepared: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raises DataError where a run's folder was prepared with other settings than the run has now."""
+    for name, value in prepared.items():
+        if value != wanted[name]:
+            raise DataError(f"{folder} was prepared with {name}={value}, not {wanted[name]}: give --run another folder, or remove this one")
 
 
 def find(root: Path, names: Iterable[str]) -> Path | None:
@@ -92,7 +99,8 @@ def extract(archive: Path, folder: Path) -> Path:
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as packed:
-                packed.extractall(folder)
+                for member in tqdm(packed.infolist(), archive.name, unit="file", mininterval=1):
+                    packed.extract(member, folder)
         else:
             with tarfile.open(archive) as packed_tar:
                 packed_tar.extractall(folder, filter="data")

@@ -1,21 +1,17 @@
-"""Where weights come from: the commit, the versions and the machine, for a manifest."""
+"""Where weights come from, for a manifest: what the logs of the runs say of the commit, the versions and the machine."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from app.contract.manifest import DataSource, Provenance
+from training.kit import origin
 from training.kit.config import config_dict
 from training.kit.run import Run
-from training.kit.run_log import RunLog, hardware
-
-PACKAGES = ("torch", "lightning-fabric", "onnx", "onnxruntime", "numpy", "pillow", "scikit-learn")
+from training.kit.run_log import RunLog
 
 
 def describe(
@@ -23,39 +19,34 @@ def describe(
 ) -> Provenance:
     """`trained_at` is when training ended, in seconds since 1970; `duration_s` what it took on the clock.
 
-    `directories` are those of the runs that trained the weights, where that is not this one.
+    `directories` are those of the runs that trained the weights, where that is not this one alone. Commit and versions
+    are those of their last epoch; logs of before 26 November 2026 do not name them, and then they are those of the export.
     """
+    directories = directories or (run.directory,)
+    latest = max(map(last_row, directories), key=_time)
     return Provenance(
         recipe=run.recipe,
         preset=run.preset,
-        commit=commit(run.recipe),
+        commit=latest.get("commit") or origin.commit(run.recipe),
         config=config_dict(run.config),
         data=data,
         trained_at=datetime.fromtimestamp(int(trained_at), UTC),
-        versions={"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES},
-        hardware="; ".join(dict.fromkeys(trained_on(directory) for directory in directories or (run.directory,))),
+        versions=latest.get("versions") or origin.versions(),
+        hardware="; ".join(dict.fromkeys(trained_on(directory) for directory in directories)),
         duration_s=round(duration_s, 1),
     )
 
 
-def commit(recipe: str) -> str:
-    """The checked-out commit, `-dirty` where the kit or the recipe differ from it; `unknown` outside a git checkout."""
-    training = Path(__file__).parents[1]
-    own = [str(training / "kit"), str(training / "nets"), str(training / "recipes" / recipe.replace("-", "_"))]
-    try:
-        head = _git(training, "rev-parse", "HEAD").strip()
-        changed = _git(training, "status", "--porcelain", "--untracked-files=no", "--", *own)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return f"{head}-dirty" if changed.strip() else head
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
-
-
 def trained_on(directory: Path) -> str:
-    """The hardware of the last epoch in the run's logs; this machine's where they do not say."""
-    logs = [RunLog(path.parent, quiet=True).rows() for path in directory.rglob("log.jsonl")]
-    latest = max((row for rows in logs for row in rows), key=lambda row: row["time"], default={})
-    return str(latest.get("hardware") or hardware())
+    """The hardware of the last epoch in the run's logs; `unknown` where they do not say, until someone writes into them what they know."""
+    return str(last_row(directory).get("hardware", "unknown"))
+
+
+def last_row(directory: Path) -> dict[str, Any]:
+    """The latest of all logs in a run's folder, whatever the stage; empty where there is none."""
+    rows = [row for path in directory.rglob("log.jsonl") for row in RunLog(path.parent, quiet=True).rows()]
+    return max(rows, key=_time, default={})
+
+
+def _time(row: dict[str, Any]) -> float:
+    return float(row.get("time", 0))

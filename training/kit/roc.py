@@ -63,17 +63,21 @@ def youden_threshold(scores: Floats, positive: Bools) -> float:
     return float(thresholds[np.argmax(sensitivity + specificity)])
 
 
-def promised_sensitivities(positive_scores: Floats, confidence: float = 0.95) -> tuple[Floats, Floats]:
-    """(rising thresholds, sensitivity that each may promise for unseen positives).
+def promised_sensitivities(positive_scores: Floats, groups: Sequence[str], confidence: float = 0.95) -> tuple[Floats, Floats]:
+    """(rising thresholds, sensitivity that each may promise for unseen positives, images of unseen groups).
 
     With n exchangeable positives the share of new ones that the k-th smallest score catches is a draw from
     Beta(n + 1 - k, k); what lies below it with `confidence` may be promised (Vovk 2012, arXiv:1209.2673, proposition 2b;
     Wilks's tolerance limit, 1941). The empirical share, and the mean (n + 1 - k) / (n + 1) of split conformal prediction,
     are missed by every other set of positives.
+
+    Images of one group (a lesion) score alike, so together they tell no more than one: n images of G groups promise as
+    much as G positives of which the same share is caught.
     """
     ranked = np.sort(positive_scores)
     thresholds, first = np.unique(ranked, return_index=True)  # ties: the lowest rank, k - 1, catches them all
-    return thresholds, beta.ppf(1 - confidence, len(ranked) - first, first + 1)
+    weight = len(set(groups)) / len(ranked)
+    return thresholds, beta.ppf(1 - confidence, (len(ranked) - first) * weight, first * weight + 1)
 
 
 class GroupBootstrap:

@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import time
 from pathlib import Path
 from typing import Any
 
-import torch
+from training.kit import origin
 
 
 class RunLog:
-    """Appends rows to `log.jsonl`. A resumed run drops the rows of the epochs that it does again."""
+    """Appends rows to `log.jsonl`. A resumed run drops the rows of the epochs that it does again. Who only reads is `quiet`."""
 
-    def __init__(self, directory: Path, resume_epoch: int = 0, quiet: bool = False) -> None:
+    def __init__(self, directory: Path, recipe: str = "", resume_epoch: int = 0, quiet: bool = False) -> None:
         self.path = directory / "log.jsonl"
         self.quiet = quiet
         directory.mkdir(parents=True, exist_ok=True)
         if not quiet:
+            self.origin = {"versions": origin.versions(), "commit": origin.commit(recipe)}
             kept = [row for row in self.rows() if row["epoch"] < resume_epoch]
-            self.path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+            partial = self.path.with_suffix(".partial")
+            partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
+            partial.replace(self.path)
 
     def rows(self) -> list[dict[str, Any]]:
-        if not self.path.is_file():
-            return []
-        return [json.loads(line) for line in self.path.read_text().splitlines()]
+        """All rows, but for a last one that a kill cut."""
+        lines = self.path.read_text().splitlines() if self.path.is_file() else []
+        if lines and not _is_whole(lines[-1]):
+            lines.pop()
+        return [json.loads(line) for line in lines]
 
     def write(self, epoch: int, **values: float) -> None:
         """Record one finished epoch. Only the main process of a distributed run writes (`quiet` elsewhere)."""
         if self.quiet:
             return
-        row = {"epoch": epoch, "time": round(time.time(), 1), "hardware": hardware(), **values}
+        row = {"epoch": epoch, "time": round(time.time(), 1), "hardware": origin.hardware(), **self.origin, **values}
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(f"epoch {epoch}: " + "  ".join(f"{key} {value:.4f}" for key, value in values.items()), flush=True)
@@ -56,16 +59,8 @@ class RunLog:
         pyplot.close(figure)
 
 
-def hardware() -> str:
-    """`AMD EPYC, 1 thread of 2 cores`, or the GPU's name where there is one."""
-    if torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
-    threads = torch.get_num_threads()
-    return f"{_processor()}, {threads} thread{'s' if threads > 1 else ''} of {os.cpu_count()} cores"
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+def _is_whole(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except json.JSONDecodeError:
+        return False

@@ -18,6 +18,7 @@ from training.kit.run import Run
 from training.recipes.char_lm import data, ngrams, synthetic
 from training.recipes.char_lm.config import Config
 from training.recipes.char_lm.data import CORPORA, Corpus
+from training.recipes.char_lm.evaluate import describe
 
 PRESETS = Path(data.__file__).parent / "presets"
 
@@ -38,6 +39,13 @@ def test_a_text_is_found_in_the_data_folder_and_its_line_ends_become_newlines(tm
     assert corpus.source.sha256 == hashlib.sha256(b"ab\r\ncd\n" * 10).hexdigest()
 
 
+def test_the_text_of_another_corpus_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    (tmp_path / "anna.txt").write_text("abc\n" * 10)
+    data.load(run_of("anna", tmp_path, tmp_path))
+    with pytest.raises(DataError, match="was prepared with corpus=anna, not shakespeare"):
+        data.load(run_of("shakespeare", tmp_path, tmp_path))
+
+
 def test_the_first_nine_tenths_train_and_the_last_tenth_is_measured() -> None:
     corpus = Corpus("a" * 90 + "b" * 10, "ab", None)
     assert (corpus.part("train"), corpus.part("validation")) == ("a" * 90, "b" * 10)
@@ -50,6 +58,16 @@ def test_what_stands_behind_the_work_is_counted_apart() -> None:
     assert corpus.part("validation").startswith("b" * 3)
     assert corpus.part("validation")[: corpus.work_length()] == "b" * corpus.work_length() != ""
     assert replace(corpus, appendix=None).work_length() == len(corpus.part("validation"))
+
+
+def test_the_figure_of_the_work_ends_with_its_last_character(tmp_path: Path) -> None:
+    """The first character is scored by nobody."""
+    corpus = Corpus("a" * 90 + "bbbb" + "THE END", "abTHEND ", None, appendix="THE")
+    part = corpus.part("validation")
+    nats = np.array([1.0 if character == "b" else 100.0 for character in part[1:]])
+    metrics = describe(run_of("tiny", tmp_path, None), corpus, "PyTorch", {"carried": nats, "windowed": nats})
+    (own,) = [metric for metric in metrics if "left out" in metric["split"]]
+    assert (own["value"], own["n"]) == (1.0, part.index("T") - 1)
 
 
 def test_without_a_data_folder_a_real_text_is_asked_for(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,11 +21,12 @@ import torch
 from app.contract.manifest import ModelManifest, load_manifest
 from app.contract.text import CharacterProcessor
 from tests.training.char_lm.conftest import MakeRun
+from training.kit.data import DataError
 from training.kit.export import open_session
 from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.kit.sanity import InsaneFigure
-from training.recipes.char_lm import train
+from training.recipes.char_lm import export, train
 from training.recipes.char_lm.config import Config
 from training.recipes.char_lm.data import load
 from training.recipes.char_lm.evaluate import check_sane
@@ -134,6 +136,16 @@ def test_evaluation_writes_its_plots_and_its_samples(finished_run: Run[Config]) 
     assert {path.name for path in (finished_run.directory / "plots").iterdir()} == {"loss.png", "context.png"}
     evaluation = json.loads((finished_run.directory / "evaluation.json").read_text())
     assert [len(text) for text in evaluation["samples"]["texts"].values()] == [finished_run.config.sample_length] * 3
+
+
+def test_a_refused_export_leaves_the_model_repository_alone(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    shutil.copytree(finished_run.directory, run.directory)
+    evaluation = json.loads((run.directory / "evaluation.json").read_text())
+    (run.directory / "evaluation.json").write_text(json.dumps(evaluation | {"graph_sha256": "0" * 64}))
+    with pytest.raises(DataError, match="evaluate` again"):
+        export.main(run)
+    assert not run.models.exists()
 
 
 @pytest.mark.parametrize("nats", [0.05, 1.6, float("nan")])

@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 
 from app.contract.manifest import sha256
-from training.kit.data import DataError, Source
+from training.kit.data import DataError, Source, extract
 from training.kit.run import Run
-from training.recipes.cyclegan import synthetic
+from training.recipes.cyclegan import archive, synthetic
 from training.recipes.cyclegan.archive import find_heaps, horse2zebra
 from training.recipes.cyclegan.config import Config
-from training.recipes.cyclegan.data import draw_batch, load
+from training.recipes.cyclegan.data import draw_batch, load, without_twins
 
 
 @pytest.fixture
@@ -95,6 +95,31 @@ def test_a_downloaded_data_set_is_read_like_one_that_was_there(two_folders: tupl
         assert fetched.source == known.source
 
 
+def test_what_an_interruption_has_unpacked_is_not_taken_for_whole(
+    two_folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout, root = tmp_path / "layout" / "horse2zebra", tmp_path / "root"
+    for folder, side in zip(two_folders, ("trainA", "trainB"), strict=True):
+        shutil.copytree(folder, layout / side)
+    packed = Path(shutil.make_archive(str(root / "horse2zebra"), "zip", layout.parent))
+    monkeypatch.setattr(archive, "download", lambda source, folder: packed)
+
+    def extract_half(archive: Path, folder: Path) -> Path:
+        for half in list(extract(archive, folder).rglob("*.png"))[::2]:
+            half.unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(archive, "extract", extract_half)
+        with pytest.raises(KeyboardInterrupt):
+            horse2zebra(root)
+    assert [len(heap.names) for heap in horse2zebra(root)] == [12, 12]
+    assert {path.name for path in root.iterdir()} == {"horse2zebra", "horse2zebra.zip"}
+    shutil.rmtree(root / "horse2zebra" / "trainB")
+    with pytest.raises(DataError, match="remove it, and `prepare` unpacks"):
+        horse2zebra(root)
+
+
 @pytest.mark.parametrize(("skip", "kept"), [(True, 12), (False, 13)])
 def test_grey_pictures_are_left_out_where_the_config_says_so(two_folders: tuple[Path, Path], tmp_path: Path, skip: bool, kept: int) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 60), dtype=np.uint8)).save(two_folders[1] / "grey.jpg")
@@ -108,6 +133,13 @@ def test_no_picture_is_in_both_splits(finished_run: Run[Config]) -> None:
         train, test = (set(domain.splits[split]) for split in ("train", "test"))
         assert not train & test
         assert len(train | test) == len(domain.names) == finished_run.config.synthetic_pictures
+
+
+def test_test_pictures_that_training_also_holds_are_left_out() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 36, 36), dtype=np.uint8)
+    pixels[3] = np.clip(pixels[0].astype(int) + 9, 0, 255)  # brighter
+    pixels[4] = pixels[1][:, :, ::-1]  # mirrored
+    assert without_twins(pixels, np.array([0, 1, 2]), np.array([3, 4, 5])).tolist() == [5]
 
 
 def test_batches_are_crops_of_training_pictures_and_the_same_for_the_same_seed(finished_run: Run[Config]) -> None:

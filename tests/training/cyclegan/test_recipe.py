@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -19,7 +18,7 @@ from PIL import Image
 
 from app.contract.manifest import load_manifest
 from tests.training.cyclegan.conftest import MakeRun
-from training.kit.config import ConfigError
+from training.kit.config import ConfigError, config_dict
 from training.kit.data import DataError
 from training.kit.export import open_session
 from training.kit.processes import launch_fabric
@@ -165,6 +164,18 @@ def test_a_run_that_is_made_longer_goes_on_from_its_plateau(finished_run: Run[Co
         torch.testing.assert_close(made_longer["generators"][name], tensor, rtol=1e-4, atol=1e-5)
 
 
+def test_a_run_that_is_made_longer_on_its_plateau_goes_on_from_where_it_is(
+    finished_run: Run[Config], make_run: MakeRun, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path, "epochs=12")
+    shutil.copytree(finished_run.directory, run.directory)  # which keeps the end of a plateau of one epoch
+    finished = torch.load(run.checkpoint, weights_only=True)
+    torch.save(finished | {"epochs": 9}, run.checkpoint)
+    state = train.start(run.config, launch_fabric())
+    resume(run, state, torch.device("cpu"))
+    assert state.epoch == finished["epoch"] == 3
+
+
 def test_a_run_that_is_cut_short_keeps_the_end_of_its_plateau(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path, "epochs=2", "decay_epochs=1")
     run.directory.mkdir(parents=True)
@@ -187,26 +198,40 @@ def test_a_wider_run_begins_where_a_finished_one_ended(finished_run: Run[Config]
     assert all(torch.equal(tensor, judges[name]) for name, tensor in state.discriminators.state_dict().items())
     assert (state.epoch, state.duration_s) == (0, finished["duration_s"])
     train.main(run)
-    assert load_generators(run)[1]["duration_s"] > finished["duration_s"]
+    progress = load_generators(run)[1]
+    assert progress["duration_s"] > finished["duration_s"]
+    config = config_dict(finished_run.config)
+    assert export.started_from(progress) == {"started_from": {"epochs": 3, "config": config, "started_from": None}}
+    assert export.run_folders(run, progress["started_from"]) == [run.directory, finished_run.directory]
 
 
 def test_a_run_does_not_begin_with_networks_that_do_not_fit(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
-    for override in ("net.generator_channels=4", "net.blocks=3", "net.discriminator_channels=16"):
+    for override in ("net.generator_channels=4", "net.blocks=3", "net.discriminator_channels=16", 'net.features=["conv1_2","conv2_1"]'):
         run = make_run(tmp_path, f"start_from={finished_run.directory}", override)
         with pytest.raises(ConfigError, match="other networks than `net`"):
             resume(run, train.start(run.config, launch_fabric()), torch.device("cpu"))
+    unfinished = tmp_path / "unfinished" / finished_run.checkpoint.name
+    unfinished.parent.mkdir()
+    torch.save(torch.load(finished_run.checkpoint, weights_only=True) | {"epoch": 2}, unfinished)
+    run = make_run(tmp_path, f"start_from={unfinished.parent}")
+    with pytest.raises(DataError, match="has done 2 of its 3 epochs"):
+        resume(run, train.start(run.config, launch_fabric()), torch.device("cpu"))
     run = make_run(tmp_path, "start_from=../nothing")
     with pytest.raises(DataError, match="start_from names the folder of a finished run"):
         resume(run, train.start(run.config, launch_fabric()), torch.device("cpu"))
 
 
 def test_export_refuses_weights_that_were_not_evaluated(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    """And the model that is in the repository stays whole."""
     run = make_run(tmp_path)
     shutil.copytree(finished_run.directory, run.directory)
-    evaluation = json.loads((run.directory / "evaluation.json").read_text())
-    (run.directory / "evaluation.json").write_text(json.dumps(evaluation | {"graph_sha256": "0" * 64}))
+    shutil.copytree(finished_run.models, run.models)
+    state = torch.load(run.checkpoint, weights_only=True)
+    state["average"]["module.generator_ab.colours.bias"] += 0.01
+    torch.save(state, run.checkpoint)
     with pytest.raises(DataError, match="evaluate` again"):
         export.main(run)
+    assert load_manifest(model_folder(run)) == load_manifest(model_folder(finished_run))
 
 
 def test_a_run_without_training_says_what_to_do(make_run: MakeRun, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
 
 from training.kit.roc import (
@@ -64,8 +65,13 @@ def test_a_curve_runs_from_zero_to_one_and_rises(noisy: tuple[np.ndarray, np.nda
     assert (np.diff(thresholds) > 0).all()
 
 
+def apart(count: int) -> list[str]:
+    """Groups of one."""
+    return [str(i) for i in range(count)]
+
+
 def test_nineteen_positives_can_promise_eighty_five_percent_at_their_lowest_score() -> None:
-    thresholds, promised = promised_sensitivities(np.arange(1, 20) / 20)
+    thresholds, promised = promised_sensitivities(np.arange(1, 20) / 20, apart(19))
     assert thresholds[0] == 0.05
     assert promised[0] == pytest.approx(0.05 ** (1 / 19))  # all 19 lie above: Beta(19, 1)
     assert promised[-1] == pytest.approx(1 - 0.95 ** (1 / 19))
@@ -75,14 +81,30 @@ def test_a_promised_sensitivity_is_kept_by_nineteen_of_twenty_sets_of_positives(
     generator = np.random.default_rng(1)
     kept = []
     for _ in range(2000):
-        thresholds, promised = promised_sensitivities(generator.uniform(size=59))  # the fewest that can promise 95 %
+        thresholds, promised = promised_sensitivities(generator.uniform(size=59), apart(59))  # the fewest that can promise 95 %
         sensitivity = 1 - thresholds[promised >= 0.95].max()  # of uniform scores
         kept.append(sensitivity >= 0.95)
     assert np.mean(kept) == pytest.approx(1 - 0.95**59, abs=3 * np.sqrt(0.95 * 0.05 / 2000))
 
 
+def kept_promises(by_group: bool) -> float:
+    """How often 89 % are kept by 60 lesions with one to five images each, which score as their lesion does, but for a little noise."""
+    generator, kept = np.random.default_rng(5), []
+    for _ in range(1000):
+        lesions = np.repeat(np.arange(60), generator.integers(1, 6, 60))
+        scores = np.sqrt(0.9) * generator.normal(size=60)[lesions] + np.sqrt(0.1) * generator.normal(size=len(lesions))
+        thresholds, promised = promised_sensitivities(scores, (lesions if by_group else np.arange(len(lesions))).astype(str).tolist())
+        kept.append(norm.sf(thresholds[promised >= 0.89].max()) >= 0.89)
+    return float(np.mean(kept))
+
+
+def test_a_promise_is_kept_where_lesions_have_several_images() -> None:
+    assert kept_promises(by_group=True) >= 0.94
+    assert kept_promises(by_group=False) < 0.87  # images that count as if they were strangers promise too much
+
+
 def test_tied_positives_share_one_promise() -> None:
-    thresholds, promised = promised_sensitivities(np.array([0.5, 0.5, 0.5, 0.9]))
+    thresholds, promised = promised_sensitivities(np.array([0.5, 0.5, 0.5, 0.9]), apart(4))
     assert thresholds.tolist() == [0.5, 0.9]
     assert promised.tolist() == pytest.approx([0.05 ** (1 / 4), 1 - 0.95 ** (1 / 4)])
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tarfile
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ pytest.importorskip("torch")
 from training.kit.data import DataError
 from training.kit.run import Run
 from training.recipes.sentiment.config import Config, DataConfig
-from training.recipes.sentiment.data import Split, prepare, split_of, tokenize, truncate
+from training.recipes.sentiment.data import Split, load_split, load_tokenizer, prepare, split_of, tokenize, truncate
 from training.recipes.sentiment.evaluate import unseen
 from training.recipes.sentiment.phrases import phrases
 from training.recipes.sentiment.probes import FRESH_PROBES, PROBES
@@ -59,6 +61,16 @@ def test_an_archive_that_is_cut_off_says_what_to_do(archive_folder: Path) -> Non
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DataError, match="run prepare again"):
         list(read_reviews(path))
+
+
+def test_reviews_that_were_prepared_with_other_settings_are_refused(archive_folder: Path, tmp_path: Path) -> None:
+    run = Run("sentiment", "full", Config(data=DataConfig(validation_share=0.0)), tmp_path / "run", data_root=archive_folder)
+    prepare(run)
+    assert len(load_split(run, "train")) == 2
+    other = replace(run, config=Config(data=DataConfig(validation_share=0.0, max_tokens=300)))
+    for load in (load_tokenizer, partial(load_split, name="train")):
+        with pytest.raises(DataError, match=r"was prepared with max_tokens=512, not 300"):
+            load(other)
 
 
 def test_without_a_data_folder_prepare_asks_for_one(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,11 +22,12 @@ from app.contract.classification import softmax
 from app.contract.manifest import load_manifest
 from app.contract.text import TextProcessor, WordTokenizer
 from tests.training.sentiment.conftest import SMALLER, MakeRun
+from training.kit.data import DataError
 from training.kit.export import open_session
 from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.kit.sanity import InsaneFigure
-from training.recipes.sentiment import finetune, pretrain, train
+from training.recipes.sentiment import export, finetune, pretrain, train
 from training.recipes.sentiment.config import Config
 from training.recipes.sentiment.data import load_split
 from training.recipes.sentiment.evaluate import check_sane
@@ -151,6 +153,16 @@ def test_evaluation_writes_its_plots(finished_run: Run[Config]) -> None:
     assert {path.name for path in (finished_run.directory / "plots").iterdir()} == {"pretraining.png", "finetuning.png", "reliability.png"}
     evaluation = json.loads((finished_run.directory / "evaluation.json").read_text())
     assert set(evaluation["parts"]) == {"deep", "wide"}
+
+
+def test_a_refused_export_leaves_the_model_repository_alone(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    shutil.copytree(finished_run.directory, run.directory)
+    evaluation = json.loads((run.directory / "evaluation.json").read_text())
+    (run.directory / "evaluation.json").write_text(json.dumps(evaluation | {"graph_sha256": "0" * 64}))
+    with pytest.raises(DataError, match="evaluate` again"):
+        export.main(run)
+    assert not run.models.exists()
 
 
 @pytest.mark.parametrize("accuracy", [0.5, 0.9999, float("nan")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import shutil
 import tarfile
@@ -16,7 +17,7 @@ import pytest
 
 from training.kit.data import DataError, Source
 from training.kit.run import Run
-from training.recipes.skin_lesion import synthetic
+from training.recipes.skin_lesion import data, synthetic
 from training.recipes.skin_lesion.archive import Archive, fetch, find_archive
 from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import load
@@ -40,6 +41,25 @@ def two_folders(root: Path) -> None:
     (home / "images").rmdir()
 
 
+def two_zips(root: Path) -> None:
+    """As they are downloaded by hand."""
+    two_folders(root)
+    for part in sorted((root / "HAM10000").glob("HAM10000_images_part_*")):
+        shutil.make_archive(str(part), "zip", part)
+        shutil.rmtree(part)
+
+
+def two_zips_at_the_root(root: Path) -> None:
+    two_zips(root)
+    files_at_the_root(root)
+
+
+def one_zip_of_two(root: Path) -> None:
+    """Somebody has unpacked the other one."""
+    two_zips(root)
+    shutil.unpack_archive(root / "HAM10000" / "HAM10000_images_part_1.zip", root / "HAM10000" / "images")
+
+
 def files_at_the_root(root: Path) -> None:
     for path in (root / "HAM10000").iterdir():
         shutil.move(path, root / path.name)
@@ -59,7 +79,10 @@ def find(root: Path, directory: Path) -> Archive:
     return find_archive(Run("skin-lesion", "full", Config(), directory, data_root=root))
 
 
-@pytest.mark.parametrize("arrange", [lambda root: None, two_folders, files_at_the_root, metadata_without_suffix, tar_file])
+@pytest.mark.parametrize(
+    "arrange",
+    [lambda root: None, two_folders, two_zips, two_zips_at_the_root, one_zip_of_two, files_at_the_root, metadata_without_suffix, tar_file],
+)
 def test_every_layout_gives_the_same_records_and_bytes(one_folder: Path, tmp_path: Path, arrange: Callable[[Path], None]) -> None:
     before = find(one_folder, tmp_path)
     expected = {record.image_id: before.read(record.image_id) for record in before.records}
@@ -72,7 +95,16 @@ def test_every_layout_gives_the_same_records_and_bytes(one_folder: Path, tmp_pat
 
 def test_a_missing_image_is_named(one_folder: Path, tmp_path: Path) -> None:
     (one_folder / "HAM10000" / "images" / "SYNTHETIC_00003.jpg").unlink()
-    with pytest.raises(DataError, match=r"1 of 15 images are missing, the first is SYNTHETIC_00003\.jpg"):
+    with pytest.raises(DataError, match=r"1 of 15 images are missing, the first is SYNTHETIC_00003\.jpg: put HAM10000_images_part_1\.zip"):
+        find(one_folder, tmp_path)
+
+
+def test_a_folder_that_holds_a_part_of_its_zip_is_named(one_folder: Path, tmp_path: Path) -> None:
+    two_zips(one_folder)
+    find(one_folder, tmp_path)
+    part = one_folder / "HAM10000" / "HAM10000_images_part_2"
+    next(part.glob("*.jpg")).unlink()
+    with pytest.raises(DataError, match="holds only a part of HAM10000_images_part_2"):
         find(one_folder, tmp_path)
 
 
@@ -114,6 +146,7 @@ def test_a_downloaded_data_set_is_read_like_one_that_was_there(one_folder: Path,
     )
     fetch(tmp_path / "new" / "HAM10000", metadata, (images,))
     assert find(tmp_path / "new", tmp_path).records == find(one_folder, tmp_path).records
+    assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_metadata_with_tabs_reads_the_same(one_folder: Path, tmp_path: Path) -> None:
@@ -122,6 +155,25 @@ def test_metadata_with_tabs_reads_the_same(one_folder: Path, tmp_path: Path) -> 
     metadata.with_suffix(".tab").write_text(metadata.read_text().replace(",", "\t"))
     metadata.unlink()
     assert find(one_folder, tmp_path).records == expected
+
+
+def test_what_an_interrupted_preparation_leaves_is_not_taken_for_whole(
+    one_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [Run("skin-lesion", "full", Config(image_size=size), tmp_path / "run", data_root=one_folder) for size in (16, 24)]
+    load(sizes[0])
+    whole = find_archive(sizes[1])
+
+    def read_half(image_id: str) -> bytes:
+        if image_id == whole.records[IMAGES // 2].image_id:
+            raise KeyboardInterrupt
+        return whole.read(image_id)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(data, "find_archive", lambda run: dataclasses.replace(whole, read=read_half))
+        with pytest.raises(KeyboardInterrupt):
+            load(sizes[1])
+    assert load(sizes[1]).pixels[24].reshape(IMAGES, -1).any(1).all()
 
 
 def test_no_data_root_asks_for_one(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def separable(count: int, seed: int) -> Scored:
 def test_promised_sensitivities_are_ordered_and_hold_on_many_unseen_lesions() -> None:
     validation, test = separable(3000, 0), separable(3000, 1)
     tested = Unseen(test, separable(3000, 2), GroupBootstrap([str(i) for i in range(3000)], replicates=200), "test")
-    target = build_target(QUESTIONS[0], validation, tested)
+    target = build_target(QUESTIONS[0], validation, [str(i) for i in range(3000)], tested)
     thresholds = [target.operating_point(f"sensitivity-{percent}").threshold for percent in (82, 89, 95)]
     assert thresholds == sorted(thresholds, reverse=True)
     for promise in (0.82, 0.89, 0.95):

@@ -20,8 +20,9 @@ import torch
 from app.contract.classification import softmax
 from app.contract.manifest import load_manifest
 from tests.training.skin_lesion.conftest import MakeRun
-from training.kit.config import ConfigError
+from training.kit.config import ConfigError, config_dict
 from training.kit.data import DataError
+from training.kit.export import ExportError
 from training.kit.processes import launch_fabric
 from training.kit.run import Run
 from training.kit.run_log import RunLog
@@ -29,6 +30,7 @@ from training.recipes.skin_lesion import evaluate, export, train
 from training.recipes.skin_lesion.archive import find_archive
 from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS, load
+from training.recipes.skin_lesion.epochs import epoch_files, seconds_by_run
 from training.recipes.skin_lesion.evaluate import pixels_of, predict_views
 from training.recipes.skin_lesion.selection import load_chosen
 from training.recipes.skin_lesion.teachers import load_teachers
@@ -209,8 +211,17 @@ def test_an_ensemble_names_its_runs_their_settings_and_the_time_of_all(ensemble_
     assert [part["run"] for part in parts] == [finished_run.directory.name] * 2
     assert parts[0]["config"]["synthetic_lesions"] == finished_run.config.synthetic_lesions
     alone = load_manifest(finished_run.models / "skin-lesion" / "1").provenance
-    assert manifest.provenance.duration_s == pytest.approx(2 * alone.duration_s, abs=0.2)
+    assert manifest.provenance.duration_s == pytest.approx(alone.duration_s, abs=0.2)  # it is one run, named twice
     assert (manifest.provenance.hardware, manifest.provenance.trained_at) == (alone.hardware, alone.trained_at)
+
+
+def test_the_time_of_a_run_is_also_that_of_its_teachers(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path, f"teachers=['{finished_run.directory}', '../gone']")
+    (epoch,) = epoch_files(finished_run.directory, run.recipe)[-1:]
+    state = torch.load(epoch, weights_only=True)
+    (run.directory / "epochs").mkdir(parents=True)
+    torch.save(state | {"config": config_dict(run.config), "duration_s": 7.0}, run.directory / "epochs" / "000.pt")
+    assert seconds_by_run(run.directory, run.recipe) == {run.directory: 7.0, finished_run.directory: state["duration_s"]}
 
 
 def test_to_evaluate_what_was_not_trained_is_refused_before_the_data_is_prepared(make_run: MakeRun, tmp_path: Path) -> None:
@@ -218,6 +229,13 @@ def test_to_evaluate_what_was_not_trained_is_refused_before_the_data_is_prepared
     with pytest.raises(DataError, match="holds no trained epoch"):
         evaluate.main(run)
     assert not (run.directory / "prepared").exists()
+
+
+def test_to_train_before_the_teacher_is_refused_before_the_data_is_prepared(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path, "teachers=['../teacher']")
+    with pytest.raises(DataError, match=r"run `axon-train skin-lesion train --preset teacher --run \S+/teacher` first"):
+        train.main(run)
+    assert not run.directory.exists()
 
 
 def test_new_weights_are_not_exported_with_an_older_evaluation(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
@@ -229,10 +247,34 @@ def test_new_weights_are_not_exported_with_an_older_evaluation(finished_run: Run
         export.main(run)
 
 
+def test_an_export_that_is_not_proved_leaves_the_model_repository_alone(
+    finished_run: Run[Config], make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path)
+    shutil.copytree(finished_run.directory, run.directory)
+    monkeypatch.setattr(export, "ATOL", -1.0)
+    with pytest.raises(ExportError):
+        export.main(run)
+    assert not run.models.exists()
+
+
 def test_a_teacher_that_has_seen_what_is_held_out_here_is_refused(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path, f"teachers=['{finished_run.directory}']", "validation_share=0.3", "test_share=0.3")
     with pytest.raises(ConfigError, match="held out 30% of the lesions and this run needs 60%"):
         load_teachers(run)
+
+
+def test_an_evaluation_on_lesions_that_the_run_learnt_from_is_refused(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path, "validation_share=0.3", "test_share=0.3")
+    shutil.copytree(finished_run.directory, run.directory)
+    with pytest.raises(ConfigError, match="held out 30% of the lesions and this run needs 60%"):
+        evaluate.main(run)
+
+
+def test_test_lesions_that_epochs_were_measured_on_are_refused(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path, f"members=['{finished_run.directory}']", "validation_share=0.05", "test_share=0.25")
+    with pytest.raises(ConfigError, match="left 15% of the lesions for its test and this run tests on 25%"):
+        evaluate.main(run)
 
 
 def test_a_size_that_was_not_prepared_is_prepared(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:

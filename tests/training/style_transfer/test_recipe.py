@@ -20,9 +20,9 @@ from app.contract.manifest import load_manifest
 from tests.training.style_transfer.conftest import MakeRun
 from training.kit.config import ConfigError
 from training.kit.data import DataError
-from training.kit.export import open_session
+from training.kit.export import ExportError, open_session
 from training.kit.run import Run
-from training.recipes.style_transfer import add_style, evaluate, export, synthetic, train
+from training.recipes.style_transfer import add_style, evaluate, export, synthetic, train, yardstick
 from training.recipes.style_transfer.config import Config
 from training.recipes.style_transfer.data import find_photographs, load
 from training.recipes.style_transfer.evaluate import measure
@@ -86,6 +86,46 @@ def test_the_yardstick_is_the_same_loss_on_the_same_photographs(finished_run: Ru
     assert np.mean([figure["photograph"] for figure in evaluation["paintings"].values()]) == pytest.approx(start, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("changes", "computed"), [({}, 0), ({"precision": "bf16-mixed"}, 6), ({"yardstick_learning_rate": 0.1}, 6), ({"seed": 2}, 6)]
+)
+def test_a_yardstick_is_read_back_where_all_that_it_depends_on_is_the_same(
+    finished_run: Run[Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], computed: int
+) -> None:
+    """Another seed draws other photographs of the same names."""
+    shutil.copytree(finished_run.directory / "yardstick", tmp_path / "yardstick")
+    run = dataclasses.replace(finished_run, directory=tmp_path, config=dataclasses.replace(finished_run.config, **changes))
+    assert descents(run, monkeypatch) == computed
+
+
+def test_a_yardstick_of_another_painting_is_computed_again(
+    finished_run: Run[Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = dataclasses.replace(finished_run, directory=tmp_path)
+    shutil.copytree(finished_run.directory / "yardstick", tmp_path / "yardstick")
+    checks = {"dots": synthetic.painting("checks"), "stripes": synthetic.painting("stripes")}
+    monkeypatch.setattr(yardstick, "painting_file", lambda _, name: checks[name])
+    assert descents(run, monkeypatch) == 3
+
+
+def descents(run: Run[Config], monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many the yardstick computes."""
+    computed, descend = [], yardstick.descend
+    monkeypatch.setattr(yardstick, "descend", lambda *arguments: computed.append(arguments) or descend(*arguments))
+    yardstick.main(run)
+    return len(computed)
+
+
+def test_an_export_with_another_yardstick_than_the_evaluated_one_is_refused(finished_run: Run[Config], tmp_path: Path) -> None:
+    run = dataclasses.replace(finished_run, directory=tmp_path / "run", models=tmp_path / "models")
+    shutil.copytree(finished_run.directory, run.directory)
+    with pytest.raises(DataError, match="the yardstick is not the one that was evaluated"):
+        export.main(dataclasses.replace(run, config=dataclasses.replace(run.config, painting_px=40)))
+    next((run.directory / "yardstick" / "lbfgs").glob("*.pt")).unlink()
+    with pytest.raises(DataError, match="is missing; run `axon-train style-transfer evaluate` again"):
+        export.main(run)
+
+
 def test_an_evaluation_leaves_its_pictures(finished_run: Run[Config]) -> None:
     found = {path.name for path in (finished_run.directory / "plots").iterdir()}
     assert found == {"loss.png", "yardstick.png", "contact_sheet.jpg", "styles.jpg"}
@@ -139,6 +179,17 @@ def test_a_painting_of_ones_own_becomes_a_style_and_the_others_stay(finished_run
     manifest = load_manifest(run.models / "style-transfer" / "1")
     assert manifest.condition is not None
     assert [(choice.name, choice.title) for choice in manifest.condition.choices][2] == ("my-checks", "My checks")
+
+
+def test_an_export_that_is_not_proved_leaves_the_model_repository_alone(
+    finished_run: Run[Config], make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path)
+    shutil.copytree(finished_run.directory, run.directory)
+    monkeypatch.setattr(export, "ATOL", -1.0)
+    with pytest.raises(ExportError):
+        export.main(run)
+    assert not run.models.exists()
 
 
 def test_without_a_run_a_style_is_added_to_the_exported_model(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:

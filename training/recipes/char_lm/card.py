@@ -10,21 +10,20 @@ LIKE_ITS_SOURCE = (
     "It holds a sentence together, hardly a paragraph: after a few hundred characters nothing is left of the prompt.",
     "A prompt may hold only the characters of its alphabet, which is in the manifest; any other is refused.",
     "Its words, names and views are those of its source and its time; it can also repeat lines of it word for word (see longest_copy).",
+    "Its figure is a little flattered: how long it trained was decided by the last 10 % of the text, on which it is also measured.",
 )
 
 CARDS = {
     "anna": Card(
         title="Anna Karenina, character by character",
         description=(
-            "Goes on with a text in the manner of Tolstoy's Anna Karenina in Constance Garnett's translation: a character-level LSTM "
-            "of two layers, weights in int8."
+            "Goes on with a text in the manner of Tolstoy's Anna Karenina in Constance Garnett's translation: a character-level LSTM, "
+            "weights in int8."
         ),
         license=License(name="MIT", notice="Trained on a text in the public domain, from Project Gutenberg."),
         intended_use="To play with, to teach how a language model works, and to try the API with something small that really writes.",
         limitations=(
             *LIKE_ITS_SOURCE,
-            "Its figure is a little flattered: a first run of 8 epochs ended at 1.285 nats per character, and because that missed the "
-            "target of 1.25 it went on for twelve, on the same last 10 % of the text that validates and measures.",
             "The six characters % / $ & * @ stand only behind the novel, in the licence text of the file's last tenth: the model never "
             "read them in training, and what follows one is arbitrary.",
         ),
@@ -33,15 +32,11 @@ CARDS = {
         title="Tiny Shakespeare, character by character",
         description=(
             "Goes on with a text in the manner of Shakespeare's plays (the million characters known as Tiny Shakespeare): a "
-            "character-level LSTM of two layers, weights in int8."
+            "character-level LSTM, weights in int8."
         ),
         license=License(name="MIT", notice="Trained on a text in the public domain."),
         intended_use="To play with, to teach how a language model works, and to try the API with something small that really writes.",
-        limitations=(
-            *LIKE_ITS_SOURCE,
-            "Its figure is a little flattered: the run ended at 1.4707 nats per character, and because that missed the target of 1.47 it "
-            "went on for two epochs, on the same last 10 % of the text that validates and measures.",
-        ),
+        limitations=LIKE_ITS_SOURCE,
     ),
     "synthetic": Card(
         title="Character model (synthetic, for tests)",

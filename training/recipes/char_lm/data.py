@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.contract.manifest import DataSource, sha256
 from app.contract.text import CharacterProcessor, CharTokenizer
-from training.kit.data import DataError, Source, download, find
+from training.kit.data import DataError, Source, download, find, refuse_other_settings
 from training.kit.run import Run
 from training.recipes.char_lm import synthetic
 from training.recipes.char_lm.config import Config
@@ -88,9 +88,15 @@ def prepare(run: Run[Config]) -> None:
         text, source = read(run.config.corpus, run.data_root)
     run.directory.mkdir(parents=True, exist_ok=True)
     (run.directory / "text.txt").write_text(text, encoding="utf-8", newline="\n")
-    described = {"characters": "".join(sorted(set(text))), "source": source and source.model_dump()}
+    described = {"characters": "".join(sorted(set(text))), "source": source and source.model_dump(), "settings": settings(run.config)}
     (run.directory / "corpus.json").write_text(json.dumps(described, indent=1) + "\n")  # last: its presence says that the rest is whole
     print(f"{run.config.corpus}: {len(text):,} characters, {len(set(text))} different ones", flush=True)
+
+
+def settings(config: Config) -> dict[str, object]:
+    """Of the config: what decides which text is kept."""
+    drawn = {"synthetic_characters": config.synthetic_characters, "seed": config.seed} if config.corpus == "synthetic" else {}
+    return {"corpus": config.corpus, **drawn}
 
 
 def read(corpus: str, data_root: Path | None) -> tuple[str, DataSource]:
@@ -105,10 +111,11 @@ def read(corpus: str, data_root: Path | None) -> tuple[str, DataSource]:
 
 
 def load(run: Run[Config]) -> Corpus:
-    """What `prepare` left behind; it is called where it has not been yet."""
+    """What `prepare` left behind; it is called where it has not been yet. Raises DataError for another corpus."""
     if not (run.directory / "corpus.json").is_file():
         prepare(run)
     described = json.loads((run.directory / "corpus.json").read_text())
+    refuse_other_settings(run.directory, described.get("settings", {}), settings(run.config))
     source = DataSource(**described["source"]) if described["source"] else None
     appendix = CORPORA[run.config.corpus].appendix if source else None
     return Corpus((run.directory / "text.txt").read_text(encoding="utf-8"), described["characters"], source, appendix)

@@ -76,7 +76,8 @@ def describe(run: Run[Config], corpus: Corpus, way: str, protocols: dict[str, Fl
     last = "last 10 % of the text, validation and test at once"
     own = "last 10 % of the text, what stands behind the work itself left out"
     window = f"blocks of {run.config.window} characters without a state before them, every character scored"
-    whole, work = protocols["carried"], protocols["carried"][: corpus.work_length()]
+    whole = protocols["carried"]  # of every character but the first
+    work = whole[: corpus.work_length() - 1]
     metrics = [
         metric(corpus, "nats_per_character", whole, last, f"{way}, state carried over the whole text"),
         metric(corpus, "bits_per_character", whole / np.log(2), last, f"{way}, state carried over the whole text"),

@@ -14,6 +14,7 @@ from app.contract.text import CharacterProcessor
 from training.kit import checkpoint, golden, provenance
 from training.kit.data import DataError
 from training.kit.export import proved
+from training.kit.repository import publish, staging
 from training.kit.run import Run
 from training.recipes.char_lm import card, graph
 from training.recipes.char_lm.config import Config
@@ -37,11 +38,12 @@ def main(run: Run[Config]) -> None:
         raise DataError(f"{path} is missing: run `axon-train {run.recipe} evaluate` with this preset first")
     evaluation = json.loads(path.read_text())
     torch.set_num_threads(max(run.config.threads, 1))  # as it was trained: the manifest names it
-    folder = run.models / run.config.name / VERSION
+    folder = staging(run, run.config.name, VERSION)
     described = write_graph(run, load_network(run), folder)
     if described.sha256 != evaluation["graph_sha256"]:
         raise DataError(f"these weights are not those that were evaluated: run `axon-train {run.recipe} evaluate` again")
-    print(f"wrote {write_manifest(run, folder, described, evaluation)}")
+    write_manifest(run, folder, described, evaluation)
+    print(f"wrote {publish(folder, run.models)}")
 
 
 def write_graph(run: Run[Config], network: CharLSTM, folder: Path) -> Graph:
@@ -52,7 +54,7 @@ def write_graph(run: Run[Config], network: CharLSTM, folder: Path) -> Graph:
     return proved(run.config.name, step.eval(), path, inputs, outputs, parity_cases(network), ATOL)
 
 
-def write_manifest(run: Run[Config], folder: Path, described: Graph, evaluation: dict[str, Any]) -> Path:
+def write_manifest(run: Run[Config], folder: Path, described: Graph, evaluation: dict[str, Any]) -> None:
     corpus, state, about = load(run), checkpoint.load(run.checkpoint) or {}, card.CARDS[run.config.corpus]
     request = corpus.part("validation")[:GOLDEN_CHARACTERS]
     shape = described.inputs[2].shape[1:]
@@ -61,7 +63,7 @@ def write_manifest(run: Run[Config], folder: Path, described: Graph, evaluation:
         "lengths": np.array([len(request)]),
         "state": np.zeros((1, *shape), dtype=np.float32),
     }
-    return ModelManifest(
+    ModelManifest(
         schema_version=1,
         name=run.config.name,
         version=VERSION,

@@ -41,7 +41,7 @@ def main(run: Run[Config]) -> None:
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)).to(fabric.device)
     model, optimizer = fabric.setup(network, optimizer_for(network, config))
     start, duration_s = resume(run, network, average, optimizer)
-    log = RunLog(run.directory, resume_epoch=start, quiet=not fabric.is_global_zero)
+    log = RunLog(run.directory, run.recipe, resume_epoch=start, quiet=not fabric.is_global_zero)
     steps = chunks_of(len(train), config)
     mine = slice(fabric.global_rank, None, fabric.world_size)  # this process's places
     for epoch in range(start, config.epochs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,9 +58,19 @@ def horse2zebra(root: Path, official: Source = OFFICIAL) -> tuple[Heap, Heap]:
     if packed.is_file():
         return from_tar(packed, "trainA"), from_tar(packed, "trainB")
     if not ((folder / "trainA").is_dir() and (folder / "trainB").is_dir()):
-        extract(download(official, root), root)
+        _unpack(download(official, root), folder)
     described = {"source": PAPER, "licence": RESEARCH}
     return from_folder(folder / "trainA", NAME, **described), from_folder(folder / "trainB", NAME, **described)
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Whole or not at all. Raises DataError."""
+    if folder.exists():
+        raise DataError(f"{folder} holds no trainA and trainB: remove it, and `prepare` unpacks {archive.name} in its place")
+    partial = folder.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (extract(archive, partial) / folder.name).rename(folder)
+    shutil.rmtree(partial)
 
 
 def from_tar(path: Path, side: str) -> Heap:

@@ -1,7 +1,7 @@
 """Two heaps of pictures without pairs: horse2zebra (Zhu et al. 2017, from ImageNet), or any two folders.
 
 `prepare` decodes every picture as the server does, once, and keeps it small beside the run. A tenth of each domain is
-held out by a hash of the picture's name.
+held out by a hash of the picture's name; what training holds as well is left out of it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, normalize
 from tqdm import tqdm
 
 from app.contract.images import ImageProcessor
-from training.kit.data import DataError
+from training.kit.data import refuse_other_settings
 from training.kit.run import Run
 from training.kit.splits import hash_split
 from training.recipes.cyclegan.archive import Heap, find_heaps
@@ -25,6 +26,8 @@ from training.recipes.cyclegan.config import Config
 SHARES = {"train": 0.9, "test": 0.1}
 SALT = "cyclegan-1"
 DOMAINS = ("a", "b")
+THUMBNAIL = 16  # pixels, both sides
+TWINS = 0.99  # correlation of two thumbnails
 SETTINGS = ("domain_a", "domain_b", "synthetic_pictures", "skip_grey", "stored_size")  # of the config: what decides which pixels are kept
 
 
@@ -48,8 +51,12 @@ def prepare(run: Run[Config]) -> None:
     """Decode both domains once."""
     heaps = find_heaps(run)
     described = {domain: _store(run, domain, heap) for domain, heap in zip(DOMAINS, heaps, strict=True)}
-    described["settings"] = {name: getattr(run.config, name) for name in SETTINGS}
+    described["settings"] = settings(run.config)
     (run.directory / "prepared" / "pictures.json").write_text(json.dumps(described))  # last: its presence says that the rest is whole
+
+
+def settings(config: Config) -> dict[str, object]:
+    return {name: getattr(config, name) for name in SETTINGS}
 
 
 def _store(run: Run[Config], domain: str, heap: Heap) -> dict[str, object]:
@@ -74,16 +81,29 @@ def load(run: Run[Config]) -> Domains:
     if not (folder / "pictures.json").is_file():
         prepare(run)
     described = json.loads((folder / "pictures.json").read_text())
-    for name, prepared in described["settings"].items():
-        wanted = getattr(run.config, name)
-        if prepared != wanted:
-            raise DataError(f"{folder} was prepared with {name}={prepared}, not {wanted}: give --run another folder, or remove this one")
+    refuse_other_settings(folder, described["settings"], settings(run.config))
     return Domains(*(_load_domain(run, domain, **described[domain]) for domain in DOMAINS))
 
 
 def _load_domain(run: Run[Config], domain: str, source: dict[str, str], names: list[str]) -> Domain:
     pixels = np.load(run.directory / "prepared" / f"{domain}.npy", mmap_mode="r")
-    return Domain(names, pixels, hash_split(names, SHARES, SALT), source)
+    rows = hash_split(names, SHARES, SALT)
+    return Domain(names, pixels, rows | {"test": without_twins(pixels, rows["train"], rows["test"])}, source)
+
+
+def without_twins(pixels: NDArray[np.uint8], train: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The test rows whose picture is not in training all but unchanged, or mirrored: heaps from the web hold some twice."""
+    seen, unseen = thumbnails(pixels[train]), thumbnails(pixels[test])
+    mirrored = unseen.unflatten(1, (THUMBNAIL, THUMBNAIL)).flip(2).flatten(1)
+    nearest = torch.maximum(unseen @ seen.T, mirrored @ seen.T).amax(1)  # correlation, (T,)
+    return test[(nearest <= TWINS).numpy()]
+
+
+def thumbnails(pixels: NDArray[np.uint8]) -> Tensor:
+    """Grey, tiny, without their mean and of length one: (N, 3, S, S) -> (N, THUMBNAIL ** 2)."""
+    grey = torch.from_numpy(pixels.mean(1, dtype=np.float32))
+    small = adaptive_avg_pool2d(grey, THUMBNAIL).flatten(1)
+    return normalize(small - small.mean(1, keepdim=True))
 
 
 def stored_processor(config: Config) -> ImageProcessor:

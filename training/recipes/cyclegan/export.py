@@ -15,6 +15,7 @@ from app.contract.images import PhotographProcessor
 from app.contract.manifest import Batching, DataSource, Graph, Metric, ModelManifest
 from training.kit import golden, provenance
 from training.kit.data import DataError
+from training.kit.repository import publish, staging
 from training.kit.run import Run
 from training.recipes.cyclegan import card, graph
 from training.recipes.cyclegan.config import Config
@@ -35,18 +36,19 @@ def main(run: Run[Config]) -> None:
         raise DataError(f"{path} is missing: run `axon-train {run.recipe} evaluate` with this preset first")
     evaluation = json.loads(path.read_text())
     generators, progress = load_generators(run)
-    folder = run.models / run.config.name / VERSION
+    folder = staging(run, run.config.name, VERSION)
     described = graph.write(run.config.name, generators, folder / "model.onnx")
     if described.sha256 != evaluation["graph_sha256"]:
         raise DataError(f"these weights are not those that were evaluated: run `axon-train {run.recipe} evaluate` again")
-    print(f"wrote {write_manifest(run, folder, described, evaluation, progress)}")
+    write_manifest(run, folder, described, evaluation, progress)
+    print(f"wrote {publish(folder, run.models)}")
 
 
-def write_manifest(run: Run[Config], folder: Path, described: Graph, evaluation: dict[str, Any], progress: dict[str, Any]) -> Path:
+def write_manifest(run: Run[Config], folder: Path, described: Graph, evaluation: dict[str, Any], progress: dict[str, Any]) -> None:
     domains, request = load(run), golden_request()
     inputs = {"pixel_values": PROCESSOR.preprocess(request)[None], "condition": graph.one_hot(1, 0)}
     about = card_of(run.config, domains)
-    return ModelManifest(
+    ModelManifest(
         schema_version=1,
         name=run.config.name,
         version=VERSION,
@@ -59,12 +61,28 @@ def write_manifest(run: Run[Config], folder: Path, described: Graph, evaluation:
         batching=Batching(max_batch_size=8),
         golden=golden.record(folder / described.file, request, inputs, GOLDEN_ATOL, suffix=".png"),
         metrics=tuple(Metric(**metric) for metric in evaluation["metrics"]),
-        measurements={name: evaluation[name] for name in ("pictures", "epoch")},
-        provenance=provenance.describe(run, sources(domains), progress["trained_at"], progress["duration_s"]),
+        measurements={name: evaluation[name] for name in ("pictures", "epoch")} | started_from(progress),
+        provenance=provenance.describe(
+            run, sources(domains), progress["trained_at"], progress["duration_s"], run_folders(run, progress["started_from"])
+        ),
         license=about.license,
         intended_use=about.intended_use,
         limitations=about.limitations,
     ).save(folder)
+
+
+def started_from(progress: dict[str, Any]) -> dict[str, Any]:
+    """The epochs and the config of the run that `start_from` names, and of what that one started from; nothing for a run from scratch."""
+    return {"started_from": progress["started_from"]} if progress["started_from"] else {}
+
+
+def run_folders(run: Run[Config], started: dict[str, Any] | None) -> list[Path]:
+    """This run's, and those of the runs that it started from, as far as they are there."""
+    folders, name = [run.directory], run.config.start_from
+    while started is not None and (folders[-1] / name).is_dir():
+        folders.append(folders[-1] / name)
+        name, started = (started["config"] or {}).get("start_from", ""), started["started_from"]
+    return folders
 
 
 def condition(config: Config) -> Condition:

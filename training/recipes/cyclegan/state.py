@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.optim.swa_utils import AveragedModel
 
 from training.kit import checkpoint
-from training.kit.config import ConfigError
+from training.kit.config import ConfigError, config_dict
 from training.kit.data import DataError
 from training.kit.run import Run
 from training.recipes.cyclegan.config import Config
@@ -32,6 +33,7 @@ class State:
     pool_b: ImagePool
     epoch: int = 0  # to do next
     duration_s: float = 0.0  # spent on all epochs so far
+    started_from: dict[str, Any] | None = None  # the run that `start_from` names: its epochs, its config and what it started from
 
     def finish_epoch(self, seconds: float) -> None:
         self.epoch += 1
@@ -42,8 +44,9 @@ def save(run: Run[Config], state: State) -> None:
     """Write checkpoint.pt, and the same as plateau.pt at the epoch after which the rate starts to fall."""
     parts = {name: getattr(state, name).state_dict() for name in _PARTS}
     pools = {"pool_a": state.pool_a.state(), "pool_b": state.pool_b.state()}
-    progress = {"epoch": state.epoch, "epochs": run.config.epochs, "duration_s": state.duration_s, "trained_at": time.time()}
-    whole = {**parts, **pools, **progress}
+    progress = {"epoch": state.epoch, "duration_s": state.duration_s, "trained_at": time.time(), "started_from": state.started_from}
+    plan = {"epochs": run.config.epochs, "decay_epochs": run.config.decay_epochs, "config": config_dict(run.config)}
+    whole = {**parts, **pools, **progress, **plan}
     if _ends_plateau(run.config, state.epoch):
         checkpoint.save(run.directory / PLATEAU, whole)
     checkpoint.save(run.checkpoint, whole)
@@ -55,11 +58,11 @@ _PARTS = ("generators", "discriminators", "average", "generator_optimizer", "dis
 def resume(run: Run[Config], state: State, device: torch.device) -> None:
     """Bring back the last finished epoch into `state`, if there is one.
 
-    A run that is given more epochs than it was planned for goes on from the end of its plateau: what came after was
-    learnt at a rate that was on its way down.
+    A run that is given more epochs than it was planned for goes on from the end of its plateau, if it has left that: what
+    came after was learnt at a rate that was on its way down.
     """
     found = checkpoint.load(run.checkpoint)
-    if found is not None and found["epochs"] < run.config.epochs:
+    if found is not None and found["epochs"] < run.config.epochs and _has_left_plateau(found):
         found = checkpoint.load(run.directory / PLATEAU) or found
     if found is None:
         if run.config.start_from:
@@ -69,7 +72,7 @@ def resume(run: Run[Config], state: State, device: torch.device) -> None:
         getattr(state, name).load_state_dict(found[name])
     for name in ("pool_a", "pool_b"):
         getattr(state, name).restore(found[name], device)
-    state.epoch, state.duration_s = found["epoch"], found["duration_s"]
+    state.epoch, state.duration_s, state.started_from = found["epoch"], found["duration_s"], found.get("started_from")
     if _ends_plateau(run.config, state.epoch):  # of a run that is planned anew as it stops
         checkpoint.save(run.directory / PLATEAU, found)
 
@@ -79,10 +82,13 @@ def _go_on_from(run: Run[Config], state: State) -> None:
 
     Epochs are counted anew, optimisers and pools are empty; the time that the other run took is part of this one's.
     """
-    path = run.directory / run.config.start_from / run.checkpoint.name
+    path = _starting_checkpoint(run)
     found = checkpoint.load(path)
     if found is None:
         raise DataError(f"{path} is missing: start_from names the folder of a finished run, from this run's folder")
+    if found["epoch"] < found["epochs"]:
+        raise DataError(f"{path} has done {found['epoch']} of its {found['epochs']} epochs: start_from names a finished run")
+    _refuse_other_judges(run, found, path)
     try:
         generators = widen(checkpoint.averaged(found), state.generators.state_dict(), run.config.seed)
         state.generators.load_state_dict(generators)
@@ -90,15 +96,43 @@ def _go_on_from(run: Run[Config], state: State) -> None:
         state.discriminators.load_state_dict(found["discriminators"])
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"{path} holds other networks than `net` describes: {error}") from error
-    state.duration_s = found["duration_s"]
+    state.duration_s, state.started_from = found["duration_s"], _summary(found)
+
+
+def _starting_checkpoint(run: Run[Config]) -> Path:
+    return run.directory / run.config.start_from / run.checkpoint.name
+
+
+def _refuse_other_judges(run: Run[Config], found: dict[str, Any], path: Path) -> None:
+    """Discriminators of the same shapes may have judged other layers. Raises ConfigError; checkpoints that do not tell are taken."""
+    ours, theirs = config_dict(run.config.net), found.get("config", {}).get("net", {})
+    for name, there in theirs.items():
+        if (name == "features" or name.startswith("discriminator_")) and there != ours[name]:
+            raise ConfigError(f"{path} holds other networks than `net` describes: its {name} is {there}, this run's {ours[name]}")
+
+
+def _summary(found: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest tells of a starting run; checkpoints of before 26 November 2026 know of no config."""
+    return {"epochs": found["epoch"], "config": found.get("config"), "started_from": found.get("started_from")}
+
+
+def _starting_run(run: Run[Config]) -> dict[str, Any] | None:
+    """Of a run whose checkpoint does not tell what it started from."""
+    found = checkpoint.load(_starting_checkpoint(run)) if run.config.start_from else None
+    return _summary(found) if found else None
 
 
 def _ends_plateau(config: Config, epoch: int) -> bool:
     return epoch == config.epochs - config.decay_epochs
 
 
+def _has_left_plateau(found: dict[str, Any]) -> bool:
+    """True where the checkpoint does not tell how long the plateau was."""
+    return bool(found["epoch"] > found["epochs"] - found.get("decay_epochs", found["epochs"]))
+
+
 def load_generators(run: Run[Config]) -> tuple[Generators, dict[str, Any]]:
-    """The averaged generators of the last finished epoch, and the checkpoint's `epoch`, `duration_s` and `trained_at`."""
+    """The averaged generators of the last finished epoch, and the checkpoint's `epoch`, `duration_s`, `trained_at` and `started_from`."""
     found = checkpoint.load(run.checkpoint)
     if found is None:
         raise DataError(f"{run.checkpoint} is missing: run `axon-train {run.recipe} train` with this preset first")
@@ -106,4 +140,5 @@ def load_generators(run: Run[Config]) -> tuple[Generators, dict[str, Any]]:
         print(f"this run has done {found['epoch']} of its {run.config.epochs} epochs", flush=True)
     generators = Generators(run.config.net)
     generators.load_state_dict(checkpoint.averaged(found))
-    return generators.eval(), {name: found[name] for name in ("epoch", "duration_s", "trained_at")}
+    progress = {name: found[name] for name in ("epoch", "duration_s", "trained_at")}
+    return generators.eval(), progress | {"started_from": found.get("started_from") or _starting_run(run)}

@@ -40,7 +40,7 @@ def main(run: Run[Config]) -> None:
     state = start(config, fabric)
     generators, discriminators = state.generators, state.discriminators
     resume(run, state, fabric.device)
-    log = RunLog(run.directory, resume_epoch=state.epoch)
+    log = RunLog(run.directory, run.recipe, resume_epoch=state.epoch)
     for epoch in range(state.epoch, config.epochs):
         began, totals = time.perf_counter(), defaultdict[str, Tensor](lambda: torch.zeros((), device=fabric.device))
         draws = torch.Generator().manual_seed(config.seed * 1_000_000 + epoch)

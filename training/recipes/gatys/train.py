@@ -40,7 +40,7 @@ def main(run: Run[Config]) -> None:
 
     descent = ImageDescent(pictures.content, loss, config.optimizer, config.learning_rate)
     first = resume(run, descent)
-    log = RunLog(run.directory, resume_epoch=first)
+    log = RunLog(run.directory, run.recipe, resume_epoch=first)
     began = time.perf_counter()
     progress = tqdm(range(first, config.steps), "steps", initial=first, total=config.steps, mininterval=1)
     for step in progress:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from app.contract.manifest import sha256
-from training.kit.data import DataError, Source, download, find
+from training.kit.data import DataError, Source, download, find, refuse_other_settings
 from training.kit.run import Run
 from training.recipes.sentiment.config import Config, DataConfig
 from training.recipes.sentiment.reviews import UNLABELLED, Review, read_reviews
@@ -73,6 +73,7 @@ def prepare(run: Run[Config]) -> None:
         split = tokenize(tokenizer, splits[name], run.config.data)
         np.savez(run.directory / f"{name}.npz", ids=split.ids, offsets=split.offsets, labels=split.labels)
         print(f"{name}: {len(split):,} reviews, {len(split.ids):,} tokens", flush=True)
+    (run.directory / "prepared.json").write_text(json.dumps(settings(run.config), indent=1) + "\n")
     save_tokenizer(tokenizer, run.directory / "tokenizer.json")  # last: its presence says that the rest is whole
 
 
@@ -89,20 +90,29 @@ def describe(source: Path) -> dict[str, str]:
     return {"name": name, "source": OFFICIAL.url, "sha256": digest, "licence": LICENCE}
 
 
+def settings(config: Config) -> dict[str, object]:
+    """Of the config: what decides which reviews are kept, and how."""
+    return asdict(config.data) | ({"seed": config.seed} if config.data.synthetic_reviews else {})
+
+
 def load_split(run: Run[Config], name: str) -> Split:
-    path = run.directory / f"{name}.npz"
-    if not path.is_file():
-        raise DataError(f"{path} is missing: run `axon-train sentiment prepare` with this preset first")
-    with np.load(path) as file:
+    with np.load(_prepared_file(run, f"{name}.npz")) as file:
         return Split(file["ids"], file["offsets"], file["labels"])
 
 
 def load_tokenizer(run: Run[Config]) -> Tokenizer:
     """The tokenizer that `prepare` wrote; its vocabulary is smaller than configured where the reviews hold fewer words."""
-    path = run.directory / "tokenizer.json"
+    return Tokenizer.from_file(str(_prepared_file(run, "tokenizer.json")))
+
+
+def _prepared_file(run: Run[Config], name: str) -> Path:
+    """Raises DataError where it is missing, or was prepared with other settings."""
+    path, described = run.directory / name, run.directory / "prepared.json"
     if not path.is_file():
         raise DataError(f"{path} is missing: run `axon-train sentiment prepare` with this preset first")
-    return Tokenizer.from_file(str(path))
+    if described.is_file():  # there since 26 November 2026
+        refuse_other_settings(run.directory, json.loads(described.read_text()), settings(run.config))
+    return path
 
 
 def split_of(review: Review, config: DataConfig) -> str:

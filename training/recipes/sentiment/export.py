@@ -17,6 +17,7 @@ from app.contract.text import TextProcessor, WordTokenizer, pad
 from training.kit import golden, provenance
 from training.kit.data import DataError
 from training.kit.export import export
+from training.kit.repository import publish, staging
 from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.recipes.sentiment import card
@@ -44,11 +45,12 @@ def main(run: Run[Config]) -> None:
         raise DataError(f"{path} is missing: run `axon-train {run.recipe} evaluate` with this preset first")
     evaluation = json.loads(path.read_text())
     torch.set_num_threads(max(run.config.threads, 1))  # as it was trained: the manifest names it
-    folder = run.models / run.recipe / VERSION
+    folder = staging(run, run.recipe, VERSION)
     graph = write_graph(run, load_network(run), folder)
     if graph.sha256 != evaluation["graph_sha256"]:
         raise DataError("these weights are not those that were evaluated: run `axon-train sentiment evaluate` again")
-    print(f"wrote {write_manifest(run, folder, graph, evaluation)}")
+    write_manifest(run, folder, graph, evaluation)
+    print(f"wrote {publish(folder, run.models)}")
 
 
 def write_graph(run: Run[Config], network: nn.Module, folder: Path) -> Graph:
@@ -59,12 +61,12 @@ def write_graph(run: Run[Config], network: nn.Module, folder: Path) -> Graph:
     return export(run.recipe, network, folder / "model.onnx", INPUTS, OUTPUTS, parity_cases(tokenizer, run.config.data.max_tokens), ATOL)
 
 
-def write_manifest(run: Run[Config], folder: Path, graph: Graph, evaluation: dict[str, Any]) -> Path:
+def write_manifest(run: Run[Config], folder: Path, graph: Graph, evaluation: dict[str, Any]) -> None:
     text = processor(run, folder)
     request = inputs([text.load(folder).encode(GOLDEN_REQUEST).input_ids])
     rows = RunLog(run.directory / "short_texts", quiet=True).rows()
     described = card.SYNTHETIC if run.config.data.synthetic_reviews else card.FILM_REVIEWS
-    return ModelManifest(
+    ModelManifest(
         schema_version=1,
         name=run.recipe,
         version=VERSION,

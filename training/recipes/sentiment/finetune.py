@@ -45,7 +45,7 @@ def main(run: Run[Config], fabric: Fabric) -> None:
     adversarial_from = len(plan) - round(config.adversarial_epochs * len(epochs[0].groups))
     module, optimizer = start(run, fabric, saved.get("module"), saved.get("optimizer"))
     meter = torch.tensor(saved.get("meter", [0.0, 0.0, 0.0]))  # loss, batches, seconds of this epoch
-    log = RunLog(run.directory / "finetune", resume_epoch=saved.get("epoch", 0), quiet=not fabric.is_global_zero)
+    log = RunLog(run.directory / "finetune", run.recipe, resume_epoch=saved.get("epoch", 0), quiet=not fabric.is_global_zero)
     progress = tqdm(total=len(plan), initial=first, unit="batch", disable=not fabric.is_global_zero, mininterval=30)
     rows = slice(fabric.global_rank, None, fabric.world_size)
 

@@ -42,7 +42,7 @@ def main(run: Run[Config], fabric: Fabric, teacher: np.ndarray) -> None:
     steps = [corpus.steps(group, config.chunk) for group in plan]
     first = resume(saved, module, optimizer)
     sampler = NegativeSampler(corpus.counts(), config.frequent, config.sampled)
-    log = RunLog(run.directory / "pretrain", resume_epoch=saved.get("report", 0), quiet=not fabric.is_global_zero)
+    log = RunLog(run.directory / "pretrain", run.recipe, resume_epoch=saved.get("report", 0), quiet=not fabric.is_global_zero)
     progress = tqdm(total=sum(steps), initial=sum(steps[:first]), unit="step", disable=not fabric.is_global_zero, mininterval=30)
     step, meter, started = sum(steps[:first]), torch.zeros(3), time.perf_counter()
     rows = slice(fabric.global_rank, None, fabric.world_size)  # this process's reviews of each group

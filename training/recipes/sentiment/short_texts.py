@@ -35,7 +35,7 @@ def main(run: Run[Config], fabric: Fabric) -> None:
     drawn = replace(run.config.finetune, phrases=config.phrases, spans_per_review=config.spans_per_review)
     epoch = Epoch.draw(load_split(run, "train"), Phrases.read(run), drawn, (run.config.seed, 1_000))
     plan = interleave(epoch, run.config.finetune.longest_span, config.short_per_review)
-    log, started = RunLog(run.directory / "short_texts", quiet=not fabric.is_global_zero), time.perf_counter()
+    log, started = RunLog(run.directory / "short_texts", run.recipe, quiet=not fabric.is_global_zero), time.perf_counter()
     rows = slice(fabric.global_rank, None, fabric.world_size)
     for number, group in enumerate(tqdm(plan, unit="batch", disable=not fabric.is_global_zero, mininterval=30)):
         torch.manual_seed(run.config.seed * 1_000_003 + number)

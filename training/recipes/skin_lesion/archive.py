@@ -1,11 +1,13 @@
-"""HAM10000 on disk, in any of its usual layouts: a tar file, one folder of images, or the two part folders."""
+"""HAM10000 on disk, in any of its usual layouts: a tar file, one folder of images, or the two parts as folders or zips."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import io
+import shutil
 import tarfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,18 +55,39 @@ def find_archive(run: Run[Config]) -> Archive:
     archives = sorted(run.data_root.glob("[hH][aA][mM]10000*.tar"))
     if archives:
         return _from_tar(archives[0])
-    for folder in (run.data_root, run.data_root / "HAM10000", run.data_root / "ham10000"):
+    folders = [run.data_root, run.data_root / "HAM10000", run.data_root / "ham10000"]
+    for folder in folders:
         if _metadata_files(folder):
             return _from_folder(folder, "HAM10000")
-    return _from_folder(fetch(run.data_root / "HAM10000"), "HAM10000")
+    packed = next((folder for folder in folders if _packed_images(folder)), run.data_root / "HAM10000")
+    return _from_folder(fetch(packed), "HAM10000")
 
 
 def fetch(folder: Path, metadata: Source = METADATA, images: tuple[Source, ...] = IMAGES) -> Path:
-    """Download the data set from its official place (2.8 GB) and unpack it. An interrupted download goes on at the next call."""
+    """Download from its official place (2.8 GB) what is not there. An interrupted download goes on at the next call."""
     for source in images:
-        extract(download(source, folder), folder / source.file.removesuffix(".zip"))
+        download(source, folder)
     download(metadata, folder)  # last: its presence means that the folder is complete
     return folder
+
+
+def _unpack_what_is_missing(folder: Path) -> None:
+    """Each zip of images beside the metadata, whole or not at all."""
+    there = {path.name for path in folder.rglob("*.jpg")}
+    for packed in _packed_images(folder):
+        with zipfile.ZipFile(packed) as archive:
+            images = {Path(name).name for name in archive.namelist() if name.endswith(".jpg")}
+        if images <= there:
+            continue
+        unpacked, partial = packed.with_suffix(""), packed.with_suffix(".partial")
+        if unpacked.exists():
+            raise DataError(f"{unpacked} holds only a part of {packed.name}: remove that folder, and run prepare again")
+        shutil.rmtree(partial, ignore_errors=True)
+        extract(packed, partial).rename(unpacked)
+
+
+def _packed_images(folder: Path) -> list[Path]:
+    return sorted(folder.glob("HAM10000_images*.zip"))
 
 
 def _metadata_files(folder: Path) -> list[Path]:
@@ -72,6 +95,7 @@ def _metadata_files(folder: Path) -> list[Path]:
 
 
 def _from_folder(folder: Path, name: str) -> Archive:
+    _unpack_what_is_missing(folder)
     metadata = _metadata_files(folder)[0].read_bytes()
     images = {path.stem: path for path in folder.rglob("*.jpg")}  # images/, or HAM10000_images_part_1/ and _2/
     records = _parse(metadata, set(images))
@@ -97,7 +121,10 @@ def _parse(metadata: bytes, images: set[str]) -> list[Record]:
     rows = sorted(csv.DictReader(io.StringIO(text), delimiter=delimiter), key=lambda row: row["image_id"])
     missing = [row["image_id"] for row in rows if row["image_id"] not in images]
     if missing:
-        raise DataError(f"{len(missing)} of {len(rows)} images are missing, the first is {missing[0]}.jpg")
+        raise DataError(
+            f"{len(missing)} of {len(rows)} images are missing, the first is {missing[0]}.jpg: "
+            "put HAM10000_images_part_1.zip and HAM10000_images_part_2.zip, or the images in them, beside the metadata"
+        )
     return [
         Record(
             image_id=row["image_id"],

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from app.contract.manifest import License
+from training.kit.card import in_words, listed
 
 TITLE = "Skin lesions"
-DESCRIPTION = (
-    "Seven diagnoses from one dermatoscopic image, as calibrated probabilities, and a decision for melanoma, keratosis or "
-    "any malignant lesion at a threshold whose sensitivity and specificity were measured on lesions that training never saw. "
-    "The mean of two networks, EfficientNet-Lite0 and Lite2, fine-tuned on HAM10000."
-)
 NOTICE = "Research software, not a medical device."
 INTENDED_USE = (
     "Teaching and research on image classification, calibration and the choice of decision thresholds, with dermatoscopic images "
@@ -23,7 +21,6 @@ LIMITATIONS = (
     "means nothing, and the model cannot say that it does not know.",
     "Seven diagnoses only: what is none of them is given to one of them all the same. "
     "Invasive squamous cell carcinoma and other rare tumours are absent.",
-    "Images were 200 x 150 px in training; finer detail is not used.",
     "Dermatofibroma, vascular lesions and actinic keratosis are rare in the data, so their figures are uncertain: "
     "look at the counts and intervals.",
     "Sensitivity differs between ages, sexes and body sites (see measurements.subgroups), and some groups have too few melanomas to tell.",
@@ -38,3 +35,18 @@ LICENSE = License(
     ),
 )
 SYNTHETIC_LICENSE = License(name="Apache-2.0", notice="EfficientNet-Lite0's ImageNet weights, tuned on drawn pictures.")
+
+
+def description(variants: Sequence[str]) -> str:
+    """Of one network of EfficientNet, or of the mean of several."""
+    names = listed([f"EfficientNet-{variant.capitalize()}" for variant in variants])
+    networks = f"The mean of {in_words(len(variants))} networks, {names}" if len(variants) > 1 else f"One network, {names}"
+    return (
+        "Seven diagnoses from one dermatoscopic image, as calibrated probabilities, and a decision for melanoma, keratosis or "
+        "any malignant lesion at a threshold whose sensitivity and specificity were measured on lesions that training never saw. "
+        f"{networks}, fine-tuned on HAM10000."
+    )
+
+
+def limitations(image_size: int) -> tuple[str, ...]:
+    return (*LIMITATIONS, f"An image is seen at {image_size} x {image_size} px; finer detail is not used.")

@@ -56,11 +56,13 @@ def prepare(run: Run[Config]) -> None:
     folder = run.directory / "prepared"
     folder.mkdir(parents=True, exist_ok=True)
     for size in image_sizes(config):
-        shape = (len(archive.records), 3, size, size)
-        pixels = np.lib.format.open_memmap(folder / f"pixels-{size}.npy", "w+", np.uint8, shape)
+        path, shape = folder / f"pixels-{size}.npy", (len(archive.records), 3, size, size)
+        partial = path.with_suffix(".partial")
+        pixels = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
         for i, record in enumerate(tqdm(archive.records, desc=f"{archive.name} at {size} px", unit="image")):
             pixels[i] = processor(size).preprocess(archive.read(record.image_id))
         pixels.flush()
+        partial.replace(path)  # an interrupted `prepare` leaves no half of it
     described = {"source": {"name": archive.name, "sha256": archive.sha256}, "records": [asdict(record) for record in archive.records]}
     (folder / "records.json").write_text(json.dumps(described))
 

@@ -51,7 +51,8 @@ def main(run: Run[Config]) -> None:
         figures["eight views"] = measure_figures(averaged, bootstrap)
     measured_on = f"test split, {len(tested):,} images of {len({record.lesion_id for record in tested}):,} lesions"
     split = Unseen(one_view["test"], averaged, bootstrap, measured_on)
-    targets = [build_target(question, one_view["validation"], split) for question in QUESTIONS]
+    chosen_on = [lesions.records[i].lesion_id for i in lesions.splits["validation"]]
+    targets = [build_target(question, one_view["validation"], chosen_on, split) for question in QUESTIONS]
     evaluation: dict[str, Any] = {
         "data": lesions.source | {"splits": count_splits(lesions)},
         "weights": describe_choice(chosen),

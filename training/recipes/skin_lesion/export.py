@@ -18,12 +18,14 @@ from training.kit import golden, provenance
 from training.kit.data import DataError
 from training.kit.export import export, open_session, proved
 from training.kit.half import store_half
+from training.kit.repository import publish, staging
 from training.kit.roc import GroupBootstrap
 from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.recipes.skin_lesion import card
 from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS, TITLES, SkinLesions, load, processor
+from training.recipes.skin_lesion.epochs import seconds_by_run
 from training.recipes.skin_lesion.evaluate import pixels_of
 from training.recipes.skin_lesion.figures import measure_figures
 from training.recipes.skin_lesion.selection import describe_choice, load_chosen
@@ -44,7 +46,7 @@ def main(run: Run[Config]) -> None:
     network, chosen = load_chosen(run)
     if evaluation["weights"] != describe_choice(chosen):
         raise DataError(f"{evaluation_file} is of other weights; run `axon-train {run.recipe} evaluate` again")
-    folder = run.models / run.recipe / VERSION
+    folder = staging(run, run.recipe, VERSION)
     size = run.config.image_size
     inputs = [TensorSpec(name="pixel_values", datatype="UINT8", shape=(-1, 3, size, size))]
     outputs = [TensorSpec(name="logits", datatype="FP32", shape=(-1, len(LABELS)))]
@@ -59,8 +61,8 @@ def main(run: Run[Config]) -> None:
     metrics = describe_metrics(
         evaluation["figures"], run, lesions, measure_served(open_session(folder / graph.file), run, lesions, evaluation)
     )
-    manifest = describe(run, evaluation, chosen, graph, recorded, metrics)
-    print(f"wrote {manifest.save(folder)}")
+    describe(run, evaluation, chosen["variants"], graph, recorded, metrics).save(folder)
+    print(f"wrote {publish(folder, run.models)}")
 
 
 def parity_cases(size: int) -> list[dict[str, NDArray[np.uint8]]]:
@@ -103,7 +105,7 @@ def describe_metrics(figures: dict[str, Any], run: Run[Config], lesions: SkinLes
 
 
 def describe(
-    run: Run[Config], evaluation: dict[str, Any], chosen: dict[str, Any], graph: Graph, recorded: Golden, metrics: tuple[Metric, ...]
+    run: Run[Config], evaluation: dict[str, Any], variants: list[str], graph: Graph, recorded: Golden, metrics: tuple[Metric, ...]
 ) -> ModelManifest:
     source = evaluation["data"]
     real = not source["name"].startswith("synthetic")
@@ -114,13 +116,14 @@ def describe(
         licence="CC-BY-NC-4.0" if real else "MIT",
     )
     directories = [run.directory / member for member in run.config.members or (".",)]
+    seconds = {path: taken for directory in directories for path, taken in seconds_by_run(directory, run.recipe).items()}
     return ModelManifest(
         schema_version=1,
         name=run.recipe,
         version=VERSION,
         task="image-classification",
         title=card.TITLE if real else f"{card.TITLE} (synthetic data, for tests)",
-        description=card.DESCRIPTION if real else "A tiny run on drawn blobs, for tests. It knows nothing of skin.",
+        description=card.description(variants) if real else "A tiny run on drawn blobs, for tests. It knows nothing of skin.",
         graphs={"model": graph},
         processor=processor(run.config.image_size),
         labels=tuple(Label(name=label, title=TITLES[label]) for label in LABELS),
@@ -135,11 +138,11 @@ def describe(
             run,
             (data,),
             trained_at=max(RunLog(directory, quiet=True).rows()[-1]["time"] for directory in directories),
-            duration_s=sum(part["duration_s"] for part in chosen["parts"]),
-            directories=directories,
+            duration_s=sum(seconds.values()),
+            directories=list(seconds),
         ),
         license=card.LICENSE if real else card.SYNTHETIC_LICENSE,
         intended_use=card.INTENDED_USE if real else "Tests.",
-        limitations=card.LIMITATIONS if real else ("Synthetic data: the answers mean nothing.",),
+        limitations=card.limitations(run.config.image_size) if real else ("Synthetic data: the answers mean nothing.",),
         notice=card.NOTICE,
     )

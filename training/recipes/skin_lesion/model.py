@@ -137,7 +137,7 @@ class SkinLesionNet(nn.Module):
     """uint8 pixels in, logits out: normalisation is the first layer, so that every caller feeds plain images.
 
     The stem and the first `frozen_blocks` blocks keep their ImageNet weights, normalisation folded in: they hold
-    most of the memory traffic of a training step and only 0.4 % of the weights.
+    most of the memory traffic of a training step, and of Lite0's weights 0.5 % in 3 blocks and 10.7 % in 9.
     """
 
     def __init__(

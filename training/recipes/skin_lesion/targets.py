@@ -1,12 +1,14 @@
 """The yes-or-no questions, and the thresholds at which they are answered.
 
 Thresholds are chosen on validation lesions and measured on test lesions. `sensitivity-89` is the highest threshold that
-may promise 89 % for unseen lesions, with a confidence of 95 % (`promised_sensitivities`): it catches some more than
-89 % of the validation positives. 82 % and 89 % are the sensitivities of the dermatologist challenge, 95 % is for screening.
+may promise 89 % for unseen lesions, with a confidence of 95 % (`promised_sensitivities`, by the number of lesions): it
+catches some more than 89 % of the validation positives. 82 % and 89 % are the sensitivities of the dermatologist
+challenge, 95 % is for screening.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,10 +66,10 @@ class Unseen:
     name: str  # "test split, 1,338 images of 982 lesions"
 
 
-def build_target(question: Question, validation: Scored, test: Unseen) -> Target:
+def build_target(question: Question, validation: Scored, validation_lesions: Sequence[str], test: Unseen) -> Target:
     """Thresholds from validation, everything else from test."""
     chosen_from, positive = question.score(validation.probabilities), question.positive(validation.labels)
-    thresholds, sensitivities = promised_sensitivities(chosen_from[positive])
+    thresholds, sensitivities = promised_sensitivities(chosen_from[positive], np.asarray(validation_lesions)[positive].tolist())
     selection = SensitivityTable(threshold=_floats(thresholds), sensitivity=_floats(sensitivities))
     (youden,) = _floats(np.array([youden_threshold(chosen_from, positive)]))
     chosen = {"youden": youden} | {name: selection.highest_threshold(promise) for name, promise in PROMISES.items()}

@@ -29,6 +29,7 @@ from training.recipes.skin_lesion.augmentation import augment, mix
 from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS, SkinLesions, load
 from training.recipes.skin_lesion.ensemble import Ensemble
+from training.recipes.skin_lesion.epochs import epoch_files
 from training.recipes.skin_lesion.model import SkinLesionNet, build, load_imagenet
 from training.recipes.skin_lesion.teachers import load_teachers, teach
 
@@ -37,6 +38,8 @@ def main(run: Run[Config]) -> None:
     config, fabric = run.config, launch_fabric(precision=run.config.precision)
     if config.members:
         raise ConfigError(f"there is nothing to train: train {', '.join(config.members)}, then `axon-train {run.recipe} evaluate`")
+    for teacher in config.teachers:
+        epoch_files(run.directory / teacher, run.recipe)  # said before the data set is prepared for nothing
     if fabric.global_rank == 0:
         load(run)  # prepares what is missing, once
     fabric.barrier()
@@ -51,7 +54,7 @@ def main(run: Run[Config]) -> None:
         teachers.to(fabric.device)
         if fabric.global_rank == 0 and first == 0:  # more than they know the student cannot well learn from them
             print(f"the teachers together: {line(measure(teachers, lesions, 'validation', config))}", flush=True)
-    run_log = RunLog(run.directory, resume_epoch=first, quiet=fabric.global_rank > 0)
+    run_log = RunLog(run.directory, run.recipe, resume_epoch=first, quiet=fabric.global_rank > 0)
     steps = len(lesions.splits["train"]) // config.batch_size
     for epoch in range(first, config.epochs):
         began, losses = time.perf_counter(), []

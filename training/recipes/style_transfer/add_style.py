@@ -43,7 +43,7 @@ def main(run: Run[Config]) -> None:
     photographs, loss = load(run), build_loss(run, [config.painting]).to(fabric.device)
     rows = learn_only_row(network.requires_grad_(False), new)
     model, optimizer = fabric.setup(network, torch.optim.Adam(rows, lr=config.added_learning_rate))
-    log, began = RunLog(run.directory / "added" / choice_name(config.painting)), time.perf_counter()
+    log, began = RunLog(run.directory / "added" / choice_name(config.painting), run.recipe), time.perf_counter()
     condition = torch.eye(new + 2, device=fabric.device)[new].expand(config.photographs, -1)  # (P, S + 2)
     alone = torch.tensor([[1.0, 0.0]], device=fabric.device).expand(config.photographs, -1)  # the same for a loss of one painting
     for step in tqdm(range(config.added_steps), f"add {choice_name(config.painting)}", mininterval=5):

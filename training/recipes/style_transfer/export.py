@@ -21,6 +21,7 @@ from training.kit import golden, provenance
 from training.kit.data import DataError
 from training.kit.export import export, open_session, proved
 from training.kit.half import store_half
+from training.kit.repository import publish, staging
 from training.kit.run import Run
 from training.recipes.style_transfer import card, synthetic
 from training.recipes.style_transfer.config import Config
@@ -30,11 +31,12 @@ from training.recipes.style_transfer.losses import build_loss
 from training.recipes.style_transfer.model import TransformNet
 from training.recipes.style_transfer.served import ServedTransform, tensor_specs
 from training.recipes.style_transfer.state import fingerprint, load_network, load_progress
-from training.recipes.style_transfer.yardstick import compute, test_images
+from training.recipes.style_transfer.yardstick import read, test_images
 
 VERSION = "1"
 CASES = ((3, 64, 64), (1, 321, 257), (3, 257, 321), (1, 16, 16), (2, 17, 50))  # (B, H, W)
 ATOL = 2e-4  # of a channel from 0 to 1, a twentieth of a step of its 255: normalisations sum in another order
+YARDSTICK_TOLERANCE = 1e-3  # another processor's order
 GOLDEN_ATOL = 2e-3  # another processor's order
 
 
@@ -46,12 +48,13 @@ def main(run: Run[Config]) -> None:
     network, paintings = load_network(run)
     if evaluation["weights"] != fingerprint(network):
         raise DataError(f"{path} is of other weights; run `axon-train {run.recipe} evaluate` again")
-    folder = run.models / run.recipe / VERSION
+    folder = staging(run, run.recipe, VERSION)
     graph = write_graph(run, network, folder / "model.onnx")
     recorded = record_golden(folder / graph.file, len(paintings) + 1)
     served = measure_served(run, open_session(folder / graph.file), paintings)
-    manifest = describe(run, evaluation, graph, recorded, describe_metrics(evaluation, served), paintings)
-    print(f"wrote {manifest.save(folder)}")
+    refuse_other_yardstick(run, evaluation, served)
+    describe(run, evaluation, graph, recorded, describe_metrics(evaluation, served), paintings).save(folder)
+    print(f"wrote {publish(folder, run.models)}")
 
 
 def write_graph(run: Run[Config], network: TransformNet, path: Path) -> Graph:
@@ -99,8 +102,16 @@ def measure_served(run: Run[Config], session: onnxruntime.InferenceSession, pain
     ]
     painted: Tensor = (torch.from_numpy(np.stack(answers)) * 255).round() / 255  # (N, S, 3, H, W)
     loss, config = build_loss(run, paintings), run.config
-    theirs = {config.yardstick: measure(loss, pictures_of(compute(run, loss, paintings, config.yardstick)), images)}
+    theirs = {config.yardstick: measure(loss, pictures_of(read(run, paintings, config.yardstick)), images)}
     return figures(measure(loss, painted, images), theirs, config.gatys_steps)
+
+
+def refuse_other_yardstick(run: Run[Config], evaluation: dict[str, Any], served: dict[str, Any]) -> None:
+    """`export` reads the yardstick that `evaluate` measured; other settings give it another loss. Raises DataError."""
+    name = f"gatys_{run.config.yardstick}_{run.config.gatys_steps}_total_loss"
+    measured = evaluation["figures"].get(name, {}).get("value")
+    if measured is None or abs(served[name]["value"] - measured) > YARDSTICK_TOLERANCE * measured:
+        raise DataError(f"the yardstick is not the one that was evaluated; run `axon-train {run.recipe} evaluate` again")
 
 
 def describe_metrics(evaluation: dict[str, Any], served: dict[str, Any]) -> tuple[Metric, ...]:
@@ -161,8 +172,8 @@ def describe(
         name=run.recipe,
         version=VERSION,
         task="image-to-image",
-        title=card.TITLE if real else "Style transfer (synthetic data, for tests)",
-        description=card.DESCRIPTION if real else "A tiny run on drawn discs, for tests. It has never seen a painting.",
+        title=card.title(paintings) if real else "Style transfer (synthetic data, for tests)",
+        description=card.description(paintings) if real else "A tiny run on drawn discs, for tests. It has never seen a painting.",
         graphs={"model": graph},
         processor=PROCESSOR,
         condition=Condition(
@@ -179,5 +190,5 @@ def describe(
         provenance=provenance.describe(run, data_sources(run, evaluation, paintings), progress["trained_at"], progress["duration_s"]),
         license=card.LICENSE if real else card.SYNTHETIC_LICENSE,
         intended_use=card.INTENDED_USE if real else "Tests.",
-        limitations=card.LIMITATIONS if real else ("Synthetic data: the answers mean nothing.",),
+        limitations=card.limitations(run.config, evaluation) if real else ("Synthetic data: the answers mean nothing.",),
     )

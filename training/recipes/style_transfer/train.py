@@ -38,7 +38,7 @@ def main(run: Run[Config]) -> None:
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)).to(fabric.device)
     model, optimizer = fabric.setup(network, torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=(0.9, 0.99)))
     first, duration_s = resume(run, network, average, optimizer)
-    log = RunLog(run.directory, resume_epoch=first, quiet=not fabric.is_global_zero)
+    log = RunLog(run.directory, run.recipe, resume_epoch=first, quiet=not fabric.is_global_zero)
     for epoch in range(first, config.epochs):
         began, losses = time.perf_counter(), []
         model.train()

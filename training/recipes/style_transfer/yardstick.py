@@ -5,7 +5,9 @@ It needs no trained network, takes the longest of all, and keeps every picture t
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,12 @@ from tqdm import tqdm
 
 from training.kit import checkpoint
 from training.kit.config import config_dict
+from training.kit.data import DataError
 from training.kit.processes import launch_fabric
 from training.kit.run import Run
 from training.nets.image_descent import ImageDescent, Optimizer
 from training.recipes.style_transfer.config import Config
-from training.recipes.style_transfer.data import choice_name, load
+from training.recipes.style_transfer.data import choice_name, load, painting_file
 from training.recipes.style_transfer.losses import PaintingLoss, build_loss
 from training.recipes.style_transfer.sheets import centre_squares
 
@@ -53,20 +56,45 @@ def compute(run: Run[Config], loss: PaintingLoss, paintings: list[str], optimize
     pairs = [(number, place) for number in range(len(names)) for place in range(len(paintings))]
     found: list[list[Descent]] = [[] for _ in names]
     for number, place in tqdm(pairs, f"Gatys, {optimizer}", mininterval=5):
-        path = run.directory / "yardstick" / optimizer / f"{names[number]}-{choice_name(paintings[place])}.pt"
+        path = descent_file(run, optimizer, names[number], paintings[place])
         steps = max(config.sheet_steps, config.gatys_steps) if number == place % len(names) else config.gatys_steps
-        settings = {
-            "loss": config_dict(config.loss),
-            "px": config.evaluated_px,
-            "painting_px": config.painting_px,
-            "gatys_steps": config.gatys_steps,
-        }
+        settings = settings_of(run, paintings[place], images[number])
         state = checkpoint.load(path)
         if state is None or state["settings"] != settings or len(state["losses"]) < steps:
             state = descend(fabric, loss, images[number : number + 1], place, optimizer, config, steps) | {"settings": settings}
             checkpoint.save(path, state)
         found[number].append(Descent(state["losses"], state["picture"], state["last_picture"]))
     return found
+
+
+def read(run: Run[Config], paintings: list[str], optimizer: Optimizer) -> list[list[Descent]]:
+    """What `evaluate` computed, as it is. Raises DataError where some is missing."""
+    found = []
+    for name in test_images(run)[0]:
+        states = [checkpoint.load(descent_file(run, optimizer, name, painting)) for painting in paintings]
+        if None in states:
+            raise DataError(f"the yardstick of {name} is missing; run `axon-train {run.recipe} evaluate` again")
+        found.append([Descent(state["losses"], state["picture"], state["last_picture"]) for state in states if state])
+    return found
+
+
+def descent_file(run: Run[Config], optimizer: Optimizer, photograph: str, painting: str) -> Path:
+    return run.directory / "yardstick" / optimizer / f"{photograph}-{choice_name(painting)}.pt"
+
+
+def settings_of(run: Run[Config], painting: str, image: Tensor) -> dict[str, Any]:
+    """Everything that a descent depends on, but for its number of steps."""
+    config = run.config
+    return {
+        "loss": config_dict(config.loss),
+        "px": config.evaluated_px,
+        "painting_px": config.painting_px,
+        "gatys_steps": config.gatys_steps,
+        "precision": config.precision,
+        "learning_rate": config.yardstick_learning_rate,
+        "painting_sha256": hashlib.sha256(painting_file(run, painting)).hexdigest(),
+        "photograph_sha256": hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest(),
+    }
 
 
 def descend(
