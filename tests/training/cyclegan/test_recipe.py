@@ -24,7 +24,7 @@ from training.kit.export import open_session
 from training.kit.processes import launch_fabric
 from training.kit.run import Run
 from training.kit.run_log import RunLog
-from training.recipes.cyclegan import export, graph, train
+from training.recipes.cyclegan import card, export, graph, train
 from training.recipes.cyclegan.archive import find_heaps
 from training.recipes.cyclegan.config import Config
 from training.recipes.cyclegan.data import load, stored_processor
@@ -117,6 +117,13 @@ def test_the_manifest_states_each_figure_in_both_ways_with_its_count_and_interva
                 assert "lambda_identity 0.5" in (metric.note or "")
         floors = {metric.name for metric in manifest.metrics if f"; {direction};" in (metric.note or "")}
         assert floors >= {"frechet_distance_untranslated", "frechet_distance_real", "frechet_ratio_to_untranslated"}
+
+
+def test_the_card_of_horse2zebra_states_the_run_s_own_figures() -> None:
+    metrics = [{"name": "frechet_ratio_to_untranslated", "value": value} for value in (0.437, 0.7)]
+    about = card.horse2zebra(Config(crop_size=256), {"metrics": metrics}, duration_s=2.5 * 3600)
+    said = " ".join(about.limitations)
+    assert all(words in said for words in ("0.44 times", "2.5 hours", "256 px"))
 
 
 def test_a_run_leaves_pictures_to_look_at(finished_run: Run[Config]) -> None:

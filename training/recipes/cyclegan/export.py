@@ -47,7 +47,7 @@ def main(run: Run[Config]) -> None:
 def write_manifest(run: Run[Config], folder: Path, described: Graph, evaluation: dict[str, Any], progress: dict[str, Any]) -> None:
     domains, request = load(run), golden_request()
     inputs = {"pixel_values": PROCESSOR.preprocess(request)[None], "condition": graph.one_hot(1, 0)}
-    about = card_of(run.config, domains)
+    about = card_of(run.config, domains, evaluation, progress["duration_s"])
     ModelManifest(
         schema_version=1,
         name=run.config.name,
@@ -106,7 +106,9 @@ def sources(domains: Domains) -> tuple[DataSource, ...]:
     return tuple(described[:1] if described[0] == described[1] else described)
 
 
-def card_of(config: Config, domains: Domains) -> card.Card:
+def card_of(config: Config, domains: Domains, evaluation: dict[str, Any], duration_s: float) -> card.Card:
     if config.domain_a:
         return card.own(config.name_a, config.name_b)
-    return card.SYNTHETIC if domains.a.source["name"].startswith("synthetic") else card.HORSE2ZEBRA
+    if domains.a.source["name"].startswith("synthetic"):
+        return card.SYNTHETIC
+    return card.horse2zebra(config, evaluation, duration_s)
