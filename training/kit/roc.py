@@ -91,6 +91,7 @@ class GroupBootstrap:
         names, member = np.unique(np.asarray(groups), return_inverse=True)
         draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=replicates)
         self.weights: Floats = draws[:, member].astype(np.float64)  # (R, N)
+        self._member = member  # (N,), a number for each group
 
     def auroc(self, scores: Floats, positive: Bools) -> Interval:
         return interval(auroc(scores, positive), self._aurocs(scores, positive))
@@ -104,8 +105,10 @@ class GroupBootstrap:
         return interval(float(np.mean(correct)), self._share(correct, np.ones(len(correct), bool)))
 
     def recall(self, predicted: NDArray[np.int64], labels: NDArray[np.int64], label: int) -> Interval:
-        members = labels == label
-        return interval(float(np.mean(predicted[members] == label)), self._share(predicted == label, members))
+        hit, members = predicted == label, labels == label
+        measured = interval(float(np.mean(hit[members])), self._share(hit, members))
+        low, high = self._never_sure(np.array([measured.low, measured.high]), measured.value, members)
+        return Interval(measured.value, float(low), float(high))
 
     def balanced_accuracy(self, predicted: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> Interval:
         """A replicate without a class averages over the classes that it has."""
@@ -113,14 +116,27 @@ class GroupBootstrap:
         return interval(float(np.nanmean(recalls(predicted, labels, classes))), np.nanmean(replicates, axis=0))
 
     def rate_bands(self, scores: Floats, positive: Bools, thresholds: Floats) -> tuple[Floats, Floats]:
-        """95 % intervals of (sensitivity, specificity) at each threshold, (T, 2) both."""
+        """95 % intervals of (sensitivity, specificity) at each threshold, (T, 2) both.
+
+        At a threshold of 0 everything is positive by definition, and the intervals have no width.
+        """
         called = scores[:, None] >= thresholds  # (N, T)
         bands = []
         for hit, members in ((called, positive), (~called, ~positive)):
             total = self.weights @ members  # (R,)
             shares = (self.weights @ (hit & members[:, None]))[total > 0] / total[total > 0, None]  # (R, T)
-            bands.append(np.percentile(shares, [2.5, 97.5], axis=0).T)
+            band = np.percentile(shares, [2.5, 97.5], axis=0).T
+            bands.append(np.where(thresholds[:, None] <= 0, band, self._never_sure(band, hit[members].mean(0), members)))
         return bands[0], bands[1]
+
+    def _never_sure(self, intervals: Floats, values: Floats | float, members: Bools) -> Floats:
+        """Intervals (..., 2) of shares (...) of `members`. Where all of them are hit, or none, every replicate agrees, which
+        tells nothing of others: the bound is then the exact one for as many independent draws as there are groups
+        (Clopper & Pearson 1934)."""
+        bound = 0.025 ** (1 / len(np.unique(self._member[members])))
+        low = np.where(np.equal(values, 1), np.minimum(intervals[..., 0], bound), intervals[..., 0])
+        high = np.where(np.equal(values, 0), np.maximum(intervals[..., 1], 1 - bound), intervals[..., 1])
+        return np.stack([low, high], axis=-1)
 
     def _share(self, hit: Bools, members: Bools) -> Floats:
         """Weighted share of hits among the members, (R,); NaN where a replicate has no member."""

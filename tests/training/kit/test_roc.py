@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import beta, norm
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
 
 from training.kit.roc import (
     GroupBootstrap,
+    Interval,
     auroc,
     curve_thresholds,
     macro_auroc,
@@ -153,3 +154,16 @@ def test_bands_are_the_percentiles_of_each_replicates_rates(noisy: tuple[np.ndar
     for band, hit, members in ((sensitivity_band, scores >= 1.0, positive), (specificity_band, scores < 1.0, ~positive)):
         shares = [np.average(hit[members], weights=weights[members]) for weights in bootstrap.weights]
         assert band[1].tolist() == pytest.approx(np.percentile(shares, [2.5, 97.5]).tolist())
+
+
+def test_a_rate_of_one_or_nothing_is_as_sure_as_the_number_of_groups_allows() -> None:
+    scores = np.repeat([0.9, 0.8, 0.1, 0.2], 20)
+    positive = np.repeat([True, True, False, False], 20)
+    bootstrap = GroupBootstrap([str(i // 2) for i in range(80)], replicates=50)  # 20 groups on each side
+    bound = beta.ppf(0.025, 20, 1)  # Clopper and Pearson's, of 20 of 20
+    sensitivity_band, specificity_band = bootstrap.rate_bands(scores, positive, np.array([0.0, 0.5, 0.85, 0.95]))
+    assert sensitivity_band[[0, 1, 3]].tolist() == [[1, 1], pytest.approx([bound, 1]), pytest.approx([0, 1 - bound])]
+    assert specificity_band[[0, 1]].tolist() == [[0, 0], pytest.approx([bound, 1])]
+    assert 0 < sensitivity_band[2, 0] < 0.5 < sensitivity_band[2, 1] < 1  # half: as the replicates say
+    predicted = positive.astype(np.int64)
+    assert bootstrap.recall(predicted, predicted, 1) == Interval(1.0, pytest.approx(bound), 1.0)
