@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx2
 
 ROOT = Path(__file__).parents[2]
-START_S, STOP_S = 60, 40
+START_S, STOP_S, LINE_S = 60, 40, 10
 _ADDRESS = re.compile(r"running on (http://127\.0\.0\.1:\d+)")
 
 
@@ -35,8 +35,12 @@ class RunningServer:
     def port(self) -> int:
         return int(self.address.rpartition(":")[2])
 
-    def log(self) -> str:
-        return self.log_file.read_text(encoding="utf-8")
+    def log(self, until: str = "", times: int = 1) -> str:
+        """What was written. A line comes a moment after its event, so the log is waited for: until it has this text so many times."""
+        give_up_at = time.monotonic() + LINE_S
+        while (text := self.log_file.read_text(encoding="utf-8")).count(until) < times and time.monotonic() < give_up_at:
+            time.sleep(0.01)
+        return text
 
     def metric(self, sample: str) -> float:
         for line in httpx2.get(f"{self.address}/metrics", timeout=30).text.splitlines():

@@ -63,7 +63,7 @@ def test_a_new_version_takes_over_and_one_that_goes_leaves_no_gap(server: Runnin
     (models / "words" / "2").rename(models / "words" / "gone")
     hang_up(server, lambda: version(server) == "1")
     assert httpx2.get(f"{server.address}/health/ready").status_code == 200
-    assert "2 ready" in server.log()
+    assert "2 ready" in server.log("2 ready")
 
 
 def test_files_that_are_refused_change_nothing_but_what_ready_says(server: RunningServer, models: Path) -> None:

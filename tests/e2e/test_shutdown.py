@@ -178,7 +178,10 @@ def test_a_server_without_a_terminal_of_its_own_does_not_mind_that_one_is_closed
 
 def test_a_server_whose_terminal_is_closed_stops_as_it_is_told_to(slow_models: Path) -> None:
     ours, terminal = pty.openpty()
-    take_terminal = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
+    take_terminal = (
+        "import fcntl, os, signal, sys, termios; signal.signal(signal.SIGHUP, signal.SIG_DFL);"  # also where the tests run under nohup
+        "fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
+    )
     command = [sys.executable, "-c", take_terminal, sys.executable, "-m", "app", "serve", str(slow_models)]
     streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
     process = subprocess.Popen(command, cwd=ROOT, env=environment(port=0), start_new_session=True, **streams)  # type: ignore[call-overload]

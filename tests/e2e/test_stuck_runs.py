@@ -58,7 +58,7 @@ def test_a_stuck_run_is_given_up_and_the_others_go_on(server: RunningServer) -> 
     assert readiness(server).status_code == 200  # a run came back
     assert server.metric('axon_stuck_runs_total{model="slow"') == 1
     assert server.metric('axon_inference_request_failure_total{model="slow",reason="backend"') == 1
-    assert "it is given up, and its thread is replaced" in server.log()
+    assert "it is given up, and its thread is replaced" in server.log("thread is replaced")
     assert "Traceback" not in server.log()
 
 
@@ -69,7 +69,7 @@ def test_a_server_without_traffic_finds_out_by_itself_that_it_is_well_again(serv
     while readiness(server).status_code != 200:
         assert time.monotonic() < give_up_at
         time.sleep(0.05)
-    assert "slow: runs come back again" in server.log()
+    assert "slow: runs come back again" in server.log("come back again")
 
 
 def test_a_run_that_heeds_the_stop_costs_no_thread(server: RunningServer) -> None:
