@@ -12,10 +12,16 @@ from torch import Tensor
 from training.kit.run import Run
 from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.ensemble import Ensemble
-from training.recipes.skin_lesion.epochs import average_best, config_of, ranked_epochs
+from training.recipes.skin_lesion.epochs import average_best, config_of, epoch_files, ranked_epochs
 from training.recipes.skin_lesion.model import SkinLesionNet, build
 
 EPOCHS = 3  # a teacher is the average of its best epochs on validation lesions
+
+
+def check_teachers(run: Run[Config]) -> None:
+    """Raises DataError where a run in `teachers` has no epoch."""
+    for folder in run.config.teachers:
+        epoch_files(run.directory / folder, run.recipe)
 
 
 def load_teachers(run: Run[Config]) -> Ensemble | None:

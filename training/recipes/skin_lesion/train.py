@@ -29,17 +29,15 @@ from training.recipes.skin_lesion.augmentation import augment, mix
 from training.recipes.skin_lesion.config import Config
 from training.recipes.skin_lesion.data import LABELS, SkinLesions, load
 from training.recipes.skin_lesion.ensemble import Ensemble
-from training.recipes.skin_lesion.epochs import epoch_files
 from training.recipes.skin_lesion.model import SkinLesionNet, build, load_imagenet
-from training.recipes.skin_lesion.teachers import load_teachers, teach
+from training.recipes.skin_lesion.teachers import check_teachers, load_teachers, teach
 
 
 def main(run: Run[Config]) -> None:
     config, fabric = run.config, launch_fabric(precision=run.config.precision)
     if config.members:
         raise ConfigError(f"there is nothing to train: train {', '.join(config.members)}, then `axon-train {run.recipe} evaluate`")
-    for teacher in config.teachers:
-        epoch_files(run.directory / teacher, run.recipe)  # said before the data set is prepared for nothing
+    check_teachers(run)  # before the data set is prepared for nothing
     if fabric.global_rank == 0:
         load(run)  # prepares what is missing, once
     fabric.barrier()
