@@ -14,7 +14,15 @@ PACKAGES = ("torch", "lightning-fabric", "onnx", "onnxruntime", "numpy", "pillow
 
 
 def versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+    """Of Python and of PACKAGES, as far as they are there: a machine that only trains may have no ONNX Runtime."""
+    return {"python": platform.python_version()} | {name: version for name in PACKAGES if (version := _version(name))}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def commit(recipe: str) -> str:

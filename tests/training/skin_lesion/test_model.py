@@ -12,11 +12,11 @@ from training.kit.roc import GroupBootstrap
 from training.kit.sanity import InsaneFigure
 from training.recipes.skin_lesion import depthwise
 from training.recipes.skin_lesion.archive import Record
-from training.recipes.skin_lesion.augmentation import augment, dihedral, mix
+from training.recipes.skin_lesion.augmentation import augment, dihedral, mix, turn_each
 from training.recipes.skin_lesion.config import Augmentation, Config
 from training.recipes.skin_lesion.data import LABELS
 from training.recipes.skin_lesion.ensemble import Ensemble
-from training.recipes.skin_lesion.epochs import average
+from training.recipes.skin_lesion.epochs import average, halved
 from training.recipes.skin_lesion.figures import age_group, check_sane, decision_curve
 from training.recipes.skin_lesion.model import VARIANTS, SkinLesionNet, load_imagenet
 from training.recipes.skin_lesion.targets import QUESTIONS, Scored, Unseen, build_target
@@ -88,6 +88,14 @@ def test_eight_turns_are_all_different_and_the_first_changes_nothing(pixels: tor
     assert len({image.contiguous().numpy().tobytes() for image in turned}) == 8
 
 
+def test_a_batch_is_turned_as_each_of_its_images_would_be(pixels: torch.Tensor) -> None:
+    images, turns = pixels[:1].expand(8, -1, -1, -1), torch.arange(8).flip(0)
+    expected = torch.stack([dihedral(image, int(turn)) for image, turn in zip(images, turns, strict=True)])
+    turned = turn_each(images, turns)
+    assert torch.equal(turned, expected)
+    assert turned.is_contiguous()
+
+
 def test_augmentation_without_strength_only_turns(pixels: torch.Tensor) -> None:
     changed = augment(pixels, STILL, torch.Generator().manual_seed(1))
     for image, original in zip(changed, pixels, strict=True):
@@ -133,6 +141,14 @@ def test_a_soup_is_the_mean_of_its_parts() -> None:
     soup = average([{"w": torch.tensor([1.0]), "n": torch.tensor(3)}, {"w": torch.tensor([3.0]), "n": torch.tensor(5)}])
     assert soup["w"].item() == 2
     assert soup["n"].item() == 3
+
+
+def test_an_epoch_is_kept_at_half_precision_where_it_is_large_and_averaged_at_full() -> None:
+    kept = halved({"w": torch.full((2, 2), 1 / 3), "variance": torch.full((2,), 1e-9), "n": torch.tensor(3)})
+    assert (kept["w"].dtype, kept["variance"].dtype, kept["n"].dtype) == (torch.float16, torch.float32, torch.int64)
+    soup = average([kept, {**kept, "w": torch.full((2, 2), 1.0)}])
+    assert soup["w"].dtype == torch.float32
+    torch.testing.assert_close(soup["w"], torch.full((2, 2), 2 / 3), rtol=2**-11, atol=0)
 
 
 def test_an_ensemble_answers_the_mean_of_its_members_probabilities(pixels: torch.Tensor) -> None:

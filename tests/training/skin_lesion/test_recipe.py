@@ -153,6 +153,18 @@ def test_another_seed_gives_another_run(finished_run: Run[Config], make_run: Mak
     assert not np.array_equal(train.draw_batches(lesions, finished_run.config, 0, 4), train.draw_batches(lesions, seeded, 0, 4))
 
 
+def test_pixels_that_lie_on_the_device_make_the_same_batch_and_the_same_figures(finished_run: Run[Config]) -> None:
+    """As on a GPU, where the files' pixels are tensors."""
+    lesions, cpu = load(finished_run), torch.device("cpu")
+    held = dataclasses.replace(lesions, pixels={size: torch.from_numpy(np.array(pixels)) for size, pixels in lesions.pixels.items()})
+    rows = lesions.splits["train"][:8]
+    for part, same in zip(*(train.load_batch(source, finished_run.config, 0, 0, rows, cpu) for source in (lesions, held)), strict=True):
+        assert torch.equal(part, same)
+    network, _ = load_chosen(finished_run)
+    read, on_device = (train.measure(network, source, "validation", finished_run.config) for source in (lesions, held))
+    assert on_device == read
+
+
 def test_a_student_starts_as_its_first_teacher(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path, f"teachers=['{finished_run.directory}']")
     teachers = load_teachers(run)

@@ -26,10 +26,17 @@ def dihedral(images: Tensor, turn: int) -> Tensor:
     return images.transpose(-1, -2) if turn & 4 else images
 
 
+def turn_each(images: Tensor, turns: Tensor) -> Tensor:
+    """Each of (B, 3, S, S) by its own turn, (B,): what `dihedral` does to one of them, in three steps for all."""
+    for bit, turned in ((1, lambda x: x.flip(-1)), (2, lambda x: x.flip(-2)), (4, lambda x: x.transpose(-1, -2))):
+        images = torch.where((turns & bit).bool().view(-1, 1, 1, 1), turned(images), images)
+    return images.contiguous()
+
+
 def augment(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
     """uint8 (B, 3, S, S) -> float (B, 3, S, S), still on the scale 0 to 255."""
-    turns = torch.randint(8, (len(images),), generator=generator)
-    turned = torch.stack([dihedral(image, int(turn)) for image, turn in zip(images, turns, strict=True)]).float()
+    turns = torch.randint(8, (len(images),), generator=generator).to(images.device)
+    turned = turn_each(images, turns).float()
     return _recolour(_move(turned, settings, generator), settings, generator)
 
 

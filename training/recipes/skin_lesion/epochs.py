@@ -70,9 +70,14 @@ def average_best(epochs: list[dict[str, Any]], size: int) -> Weights:
     return average([state["model"] for state in epochs[:size]])
 
 
+def halved(weights: Weights) -> Weights:
+    """The matrices as float16, which is what ships of their average; an epoch's file is half the size. Normalisation and biases stay."""
+    return {name: tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor for name, tensor in weights.items()}
+
+
 def average(weights: list[Weights]) -> Weights:
-    """The mean of each tensor; counters are taken from the first."""
+    """The mean of each tensor, in float32; counters are taken from the first."""
     return {
-        name: torch.stack([part[name] for part in weights]).mean(0) if first.is_floating_point() else first
+        name: torch.stack([part[name].float() for part in weights]).mean(0) if first.is_floating_point() else first
         for name, first in weights[0].items()
     }
