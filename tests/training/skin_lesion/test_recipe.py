@@ -33,7 +33,7 @@ from training.recipes.skin_lesion.data import LABELS, load
 from training.recipes.skin_lesion.epochs import epoch_files, seconds_by_run
 from training.recipes.skin_lesion.evaluate import pixels_of, predict_views
 from training.recipes.skin_lesion.selection import load_chosen
-from training.recipes.skin_lesion.teachers import load_teachers
+from training.recipes.skin_lesion.teachers import check_teachers, load_teachers
 
 ROOT = Path(__file__).parents[3]
 
@@ -248,6 +248,12 @@ def test_to_train_before_the_teacher_is_refused_before_the_data_is_prepared(make
     with pytest.raises(DataError, match=r"run `axon-train skin-lesion train --preset teacher --run \S+/teacher` first"):
         train.main(run)
     assert not run.directory.exists()
+
+
+def test_a_run_beside_this_one_is_found_before_this_one_has_a_folder(finished_run: Run[Config], make_run: MakeRun) -> None:
+    beside = dataclasses.replace(make_run(finished_run.directory, "teachers=['..']"), directory=finished_run.directory / "student")
+    check_teachers(beside)
+    assert not beside.directory.exists()
 
 
 def test_new_weights_are_not_exported_with_an_older_evaluation(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:

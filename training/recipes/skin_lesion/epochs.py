@@ -20,9 +20,9 @@ Weights = dict[str, Tensor]
 
 def epoch_files(directory: Path, recipe: str) -> list[Path]:
     """One a trained epoch. Raises DataError where there is none."""
-    files = sorted((directory / "epochs").glob("*.pt"))
+    folder = directory.resolve()  # RUN/../teacher is found, also before there is a RUN
+    files = sorted((folder / "epochs").glob("*.pt"))
     if not files:
-        folder = directory.resolve()
         preset = folder.name if (PRESETS / f"{folder.name}.toml").is_file() else "ITS-PRESET"
         raise DataError(f"{folder} holds no trained epoch; run `axon-train {recipe} train --preset {preset} --run {folder}` first")
     return files
