@@ -11,10 +11,12 @@ import torch
 from tests.training.cyclegan.conftest import MakeRun
 from training.kit.processes import launch_fabric
 from training.recipes.cyclegan import train
+from training.recipes.cyclegan.augmentation import DRAWS, augment, cut, draw_augmentation, shift
 from training.recipes.cyclegan.config import Config, NetConfig
 from training.recipes.cyclegan.losses import cycle_loss, fake_loss, identity_loss, real_loss
 from training.recipes.cyclegan.model import Discriminator, Generator, Generators, to_pixels, to_unit
 from training.recipes.cyclegan.pool import ImagePool
+from training.recipes.cyclegan.step import start, weigh
 from training.recipes.cyclegan.views import Views
 from training.recipes.cyclegan.widen import widen
 
@@ -116,33 +118,73 @@ def test_losses_are_zero_where_they_should_be_and_grow_from_there() -> None:
     assert identity_loss(zeros, -2 * ones).item() > identity_loss(zeros, ones).item() > 0
 
 
+def exchange(pool: ImagePool, fakes: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    pool.fit(fakes.shape[-1], fakes.device)
+    return pool.swap(fakes, *pool.draw(len(fakes), generator))
+
+
 def test_the_pool_shows_new_fakes_until_it_is_full_and_then_half_old_ones() -> None:
     pool, generator = ImagePool(10), torch.Generator().manual_seed(0)
-    fakes = torch.arange(210.0).view(210, 1, 1, 1)
-    assert torch.equal(pool.swap(fakes[:10], generator), fakes[:10])
-    shown = pool.swap(fakes[10:], generator)
-    fresh = (shown == fakes[10:]).float().mean().item()
+    fakes = torch.arange(1.0, 211.0).view(210, 1, 1, 1).expand(210, 3, 1, 1)
+    batches = fakes.split(3)
+    shown = torch.cat([exchange(pool, batch, generator) for batch in batches])
+    assert torch.equal(shown[:12], fakes[:12])  # the last two of the fourth batch found the pool full, and are not kept
+    fresh = (shown[12:] == fakes[12:]).float().mean().item()
     assert fresh == pytest.approx(0.5, abs=0.1)
-    everything = [*shown.flatten().tolist(), *(picture.item() for picture in pool.pictures)]
-    assert sorted(everything) == fakes.flatten().tolist()  # nothing is shown twice, nothing is lost
+    everything = [*shown[:, 0].flatten().tolist(), *pool.state()[:, 0].flatten().tolist()]
+    assert len(pool.state()) == 10
+    assert sorted(set(everything)) == fakes[:, 0].flatten().tolist()  # nothing is lost
+    kept_at_first = 10  # which were shown as they came, and again when they left
+    assert len(everything) - len(set(everything)) == kept_at_first
+
+
+def test_a_pool_comes_back_as_it_was() -> None:
+    pool, generator = ImagePool(4), torch.Generator().manual_seed(0)
+    exchange(pool, torch.rand(3, 3, 8, 8), generator)
+    other = ImagePool(4)
+    other.restore(pool.state(), torch.device("cpu"))
+    assert (other.filled, other.pictures.shape) == (3, pool.pictures.shape)
+    assert torch.equal(other.state(), pool.state())
 
 
 def test_a_pool_of_none_shows_what_is_new() -> None:
     fakes = torch.rand(2, 3, 4, 4)
-    assert torch.equal(ImagePool(0).swap(fakes, torch.Generator()), fakes)
+    assert torch.equal(exchange(ImagePool(0), fakes, torch.Generator()), fakes)
 
 
 def test_a_pool_begins_anew_when_crops_grow() -> None:
     pool, generator = ImagePool(3), torch.Generator().manual_seed(0)
-    pool.swap(torch.zeros(3, 3, 4, 4), generator)
+    exchange(pool, torch.zeros(3, 3, 4, 4), generator)
     larger = torch.ones(1, 3, 8, 8)
-    assert torch.equal(pool.swap(larger, generator), larger)
-    assert [picture.shape for picture in pool.pictures] == [(3, 8, 8)]
+    assert torch.equal(exchange(pool, larger, generator), larger)
+    assert torch.equal(pool.state(), larger)
+
+
+def test_an_alteration_of_nothing_is_none() -> None:
+    pictures = torch.rand(2, 3, 16, 24) * 2 - 1
+    middle = torch.full((2, DRAWS), 0.5)
+    middle[:, 5:] = 3.0  # the cutout lies outside
+    torch.testing.assert_close(augment(pictures, middle), pictures)
+
+
+def test_alterations_are_moved_cut_and_recoloured_pictures_and_carry_gradients() -> None:
+    pictures = torch.rand(1, 3, 16, 16) * 2 - 1
+    moved = shift(pictures, torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 1, 1))  # up by two, right by two
+    assert torch.equal(moved[:, :, :-2, 2:], pictures[:, :, 2:, :-2])
+    assert moved[:, :, -2:].abs().sum() == 0
+    hole = cut(pictures, *torch.full((2, 1, 1, 1, 1), 0.5)) == 0
+    assert hole.all(1).float().mean().item() == pytest.approx(1 / 4, abs=0.08)
+    fakes = pictures.expand(64, -1, -1, -1).clone().requires_grad_()
+    altered = augment(fakes, draw_augmentation(64, torch.Generator().manual_seed(0)))
+    assert altered.std(0).min() > 0
+    altered.square().sum().backward()
+    assert fakes.grad is not None
+    assert (fakes.grad.abs().sum((1, 2, 3)) > 0).all()
 
 
 def test_the_rate_stays_and_then_falls_in_a_straight_line() -> None:
     config = Config(epochs=4, decay_epochs=2, epoch_steps=10, learning_rate=1.0, net=SMALL)
-    state = train.start(config, launch_fabric())
+    state = start(config, launch_fabric())
     rates = []
     for step in (0, 20, 25, 30, 39):
         train.set_learning_rate(state, config, step)
@@ -153,7 +195,7 @@ def test_the_rate_stays_and_then_falls_in_a_straight_line() -> None:
 def test_an_identity_loss_that_is_computed_every_fourth_step_counts_four_times() -> None:
     losses = {"adversarial_ab": torch.tensor(1.0), "cycle_a": torch.tensor(1.0), "identity_a": torch.tensor(1.0)}
     config = Config(lambda_identity=0.5, identity_every=4)
-    assert train.weigh(losses, config, cycle=10).item() == 1 + 10 + 10 * 0.5 * 4
+    assert weigh(losses, config, torch.tensor(10.0)).item() == 1 + 10 + 10 * 0.5 * 4
 
 
 @pytest.mark.parametrize(("last", "expected"), [(None, [10, 10, 10]), (2.0, [10, 6, 2])])

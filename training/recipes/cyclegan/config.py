@@ -38,6 +38,8 @@ class Config:
     batch_size: int = 1  # of each domain
     learning_rate: float = 2e-4
     vgg19: str = "vgg19/vgg19_conv1_1_to_conv3_4.safetensors"  # for net.features: under the data root, or anywhere
+    augment: bool = False  # discriminators see altered pictures, see augmentation.py
+    compile: bool = False  # generators and VGG19, by torch.compile: a minute at the start of a run, for faster steps on a GPU
     pool_size: int = 50  # earlier fakes that a discriminator is also shown
     lambda_cycle: float = 10.0
     lambda_cycle_last: float | None = None  # the weight goes from lambda_cycle to this over the run; None: it stays

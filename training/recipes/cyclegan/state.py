@@ -35,6 +35,10 @@ class State:
     duration_s: float = 0.0  # spent on all epochs so far
     started_from: dict[str, Any] | None = None  # the run that `start_from` names: its epochs, its config and what it started from
 
+    @property
+    def optimizers(self) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+        return self.generator_optimizer, self.discriminator_optimizer
+
     def finish_epoch(self, seconds: float) -> None:
         self.epoch += 1
         self.duration_s += seconds
