@@ -91,7 +91,10 @@ class Step:
                 losses["identity_a"] = identity_loss(real_a, self.back(real_a))
                 losses["identity_b"] = identity_loss(real_b, self.forth(real_b))
         self.learn(state.generator_optimizer, weigh(losses, self.config, inputs["cycle"]))
-        state.average.update_parameters(state.generators)
+        with (
+            torch.no_grad()
+        ):  # what AveragedModel.update_parameters does, without a copy between processor and GPU, which no graph may hold
+            torch._foreach_lerp_(list(state.average.module.parameters()), list(state.generators.parameters()), 1 - self.config.ema_decay)
         return {name: loss.detach() for name, loss in (judged | losses).items()}
 
     def discriminator_loss(self, discriminator: torch.nn.Module, real: Tensor, shown: Tensor, altered: Any) -> Tensor:
