@@ -16,6 +16,16 @@ class NetConfig:
 
 
 @dataclass(frozen=True)
+class PolishConfig:
+    steps: int = 600
+    pictures: int = 1  # of each domain a step; each is seen in three ways
+    learning_rate: float = 2e-4
+    peak: float = 10.0  # deviations from a channel's mean; what is more is a droplet
+    peak_weight: float = 0.01  # of a deviation too many, where the difference of two pictures from black to white is 2
+    margin: int = 8  # pixels around a droplet that are left to the copy
+
+
+@dataclass(frozen=True)
 class Config:
     name: str = "horse2zebra"  # of the exported model
     name_a: str = "horse"  # directions are called NAME_A-to-NAME_B and NAME_B-to-NAME_A
@@ -39,7 +49,6 @@ class Config:
     learning_rate: float = 2e-4
     vgg19: str = "vgg19/vgg19_conv1_1_to_conv3_4.safetensors"  # for net.features: under the data root, or anywhere
     augment: bool = False  # discriminators see altered pictures, see augmentation.py
-    compile: bool = False  # generators and VGG19, by torch.compile: a minute at the start of a run, for faster steps on a GPU
     pool_size: int = 50  # earlier fakes that a discriminator is also shown
     lambda_cycle: float = 10.0
     lambda_cycle_last: float | None = None  # the weight goes from lambda_cycle to this over the run; None: it stays
@@ -48,3 +57,4 @@ class Config:
     ema_decay: float = 0.999  # of the averaged generators, which are the ones evaluated and shipped
     sample_pictures: int = 6  # of each domain, in the grid that every epoch leaves
     net: NetConfig = field(default_factory=NetConfig)
+    polish: PolishConfig = field(default_factory=PolishConfig)  # see polish.py

@@ -19,7 +19,7 @@ from training.recipes.cyclegan.model import Discriminators, Generators
 from training.recipes.cyclegan.pool import ImagePool
 from training.recipes.cyclegan.widen import widen
 
-PLATEAU = "plateau.pt"
+PLATEAU, POLISHED = "plateau.pt", "polished.pt"
 
 
 @dataclass
@@ -136,6 +136,23 @@ def _has_left_plateau(found: dict[str, Any]) -> bool:
 
 
 def load_generators(run: Run[Config]) -> tuple[Generators, dict[str, Any]]:
+    """What is evaluated and exported: the averaged generators, or their copy without droplets where `polish` has made one.
+
+    With `epoch`, `duration_s` and `trained_at`, `started_from` and `polished_steps`. Raises DataError for a copy of other generators.
+    """
+    generators, progress = load_trained(run)
+    found = checkpoint.load(run.directory / POLISHED)
+    if found is None:
+        return generators, progress | {"polished_steps": 0}
+    _refuse_other_copy(run, found, progress)
+    if found["step"] < run.config.polish.steps:
+        print(f"polish has done {found['step']} of its {run.config.polish.steps} steps", flush=True)
+    generators.load_state_dict(found["generators"])
+    spent = {"duration_s": progress["duration_s"] + found["duration_s"], "trained_at": found["trained_at"]}
+    return generators, progress | spent | {"polished_steps": found["step"]}
+
+
+def load_trained(run: Run[Config]) -> tuple[Generators, dict[str, Any]]:
     """The averaged generators of the last finished epoch, and the checkpoint's `epoch`, `duration_s`, `trained_at` and `started_from`."""
     found = checkpoint.load(run.checkpoint)
     if found is None:
@@ -146,3 +163,27 @@ def load_generators(run: Run[Config]) -> tuple[Generators, dict[str, Any]]:
     generators.load_state_dict(checkpoint.averaged(found))
     progress = {name: found[name] for name in ("epoch", "duration_s", "trained_at")}
     return generators.eval(), progress | {"started_from": found.get("started_from") or _starting_run(run)}
+
+
+def save_polish(
+    run: Run[Config], progress: dict[str, Any], copy: Generators, optimizer: torch.optim.Optimizer, step: int, duration_s: float
+) -> None:
+    spent = {"step": step, "duration_s": duration_s, "trained_at": time.time(), "copy_of": progress["trained_at"]}
+    checkpoint.save(run.directory / POLISHED, {"generators": copy.state_dict(), "optimizer": optimizer.state_dict(), **spent})
+
+
+def load_polish(run: Run[Config], progress: dict[str, Any], copy: Generators, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+    """Bring back a copy that is not finished: (step to do next, seconds spent). Raises DataError for one of other generators."""
+    found = checkpoint.load(run.directory / POLISHED)
+    if found is None:
+        return 0, 0.0
+    _refuse_other_copy(run, found, progress)
+    copy.load_state_dict(found["generators"])
+    optimizer.load_state_dict(found["optimizer"])
+    return found["step"], found["duration_s"]
+
+
+def _refuse_other_copy(run: Run[Config], found: dict[str, Any], progress: dict[str, Any]) -> None:
+    if found["copy_of"] != progress["trained_at"]:
+        path = run.directory / POLISHED
+        raise DataError(f"{path} is a copy of what this run's generators were before: remove it, and polish again if they need it")

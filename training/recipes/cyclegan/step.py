@@ -58,9 +58,7 @@ class Step:
 
     def __init__(self, state: State, views: Views, config: Config, fabric: Fabric) -> None:
         self.state, self.views, self.config, self.fabric = state, views, config, fabric
-        networks = state.generators.generator_ab, state.generators.generator_ba
-        self.forth, self.back = (torch.compile(network, dynamic=False) if config.compile else network for network in networks)
-        self.see = torch.compile(views, dynamic=False) if config.compile else views
+        self.forth, self.back = state.generators.generator_ab, state.generators.generator_ba
 
     def __call__(self, inputs: dict[str, Tensor], identity: bool) -> Losses:
         state, discriminators = self.state, self.state.discriminators
@@ -106,7 +104,7 @@ class Step:
         """What discriminators see of pictures (B, 3, S, S), one after another; each takes the next of the drawn alterations."""
         if self.config.augment:
             pictures = tuple(augment(each, next(altered)) for each in pictures)
-        views: list[Tensor] = self.see(torch.cat(pictures))
+        views: list[Tensor] = self.views(torch.cat(pictures))
         return views
 
     def learn(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
