@@ -130,7 +130,6 @@ class Settings(BaseSettings):
     )
     gpu_batch_size: int | None = Field(default=None, ge=1, le=1024, description="most rows of a run on a GPU, for the manifest's number")
     gpu_memory_bytes: int | None = Field(default=None, ge=1, description="memory of the GPU that one model's arena may hold")
-    cuda_graphs: bool = Field(default=False, description="capture each batch size as one CUDA graph, where a model allows it")
     tensorrt_cache: DirectoryPath | None = Field(default=None, description="folder for TensorRT's engines; else each start builds them")
     strict_readiness: bool = Field(default=True, description="ready only when no model was refused, as Triton does")
     cores: int | None = Field(default=None, ge=1, description="processors to use; by default those of the cpuset and the quota")
@@ -173,13 +172,6 @@ class Settings(BaseSettings):
             raise ValueError("must hold a key of its own: this one is an API key")
         return path
 
-    @field_validator("cuda_graphs")
-    @classmethod
-    def _has_cuda(cls, wanted: bool, info: ValidationInfo) -> bool:
-        if wanted and info.data.get("provider") != "cuda":
-            raise ValueError("works with AXON_PROVIDER=cuda alone")
-        return wanted
-
     def device(self) -> Device:
         """What models run on."""
         return Device(
@@ -188,7 +180,6 @@ class Settings(BaseSettings):
             precision=self.gpu_precision,
             memory_bytes=self.gpu_memory_bytes,
             batch_size=self.gpu_batch_size,
-            cuda_graphs=self.cuda_graphs,
             engine_cache=self.tensorrt_cache,
             cpu_models=frozenset(self.cpu_models or ()),
         )

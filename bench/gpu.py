@@ -29,13 +29,13 @@ from app.runtime.golden import try_out
 from app.runtime.pipeline import Pipeline
 from app.runtime.session import OrtSession, is_built_in
 from app.runtime.sessions import open_session, progress
-from app.runtime.shapes import batch_buckets, has_fixed_rows, input_bounds
+from app.runtime.shapes import has_fixed_rows, input_bounds
 from bench.__main__ import newest
 
 Tensors = dict[str, NDArray[Any]]
 
 NO_DEVICE = 2
-UNEVEN = (3, 5, 13, 33)  # batches that no bucket fits
+UNEVEN = (3, 5, 13, 33)  # batches beside 1, 2, 4, ...
 SIDES = (16, 512)  # of the pictures while memory is watched
 TOKENS = (1, 64)  # of the texts, where the manifest has no bound
 GROWTH = 0.05  # of the memory at half time, and SLACK beside it
@@ -63,14 +63,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="names of models; by default all")
     parser.add_argument("--provider", choices=get_args(Provider), default="cuda")
     parser.add_argument("--precision", choices=get_args(Precision), default="fp32")
-    parser.add_argument("--cuda-graphs", action="store_true")
     parser.add_argument("--tensorrt-cache", type=Path)
     parser.add_argument("--cpu-models", nargs="*", default=["anna", "shakespeare"], help="that are served by the processor, and left out")
     parser.add_argument("--batch", type=int, default=64, help="the largest one")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     parser.add_argument("--shapes", type=int, default=300, help="runs of changing shapes while memory is watched")
     arguments = parser.parse_args()
-    if not is_built_in(Device(arguments.provider).requested_provider) or (arguments.provider != "cpu" and _gpu_memory() is None):
+    if not is_built_in(Device(arguments.provider).requested_provider) or (arguments.provider != "cpu" and _nvidia_smi() is None):
         print("bench.gpu: there is no GPU here, or ONNX Runtime is not that of axon[gpu]: NOTHING was shown", file=sys.stderr)
         sys.exit(NO_DEVICE)
     if arguments.provider == "cpu":
@@ -89,7 +88,7 @@ def prove(arguments: argparse.Namespace, directory: Path) -> bool:
     except ModelRejected as error:
         print(f"  refused: {error}")
         return False
-    sizes = batch_buckets(arguments.batch)
+    sizes = sorted({*(1 << power for power in range(arguments.batch.bit_length())), arguments.batch})
     is_right = answers_agree(subject, sorted({*sizes, *(rows for rows in UNEVEN if rows <= arguments.batch)}))
     throughput(subject, sizes, arguments.seconds)
     return memory_is_flat(subject, arguments) and is_right
@@ -104,7 +103,6 @@ def opened(arguments: argparse.Namespace, directory: Path) -> Subject:
         strict=True,
         precision=arguments.precision,
         batch_size=arguments.batch,
-        cuda_graphs=arguments.cuda_graphs,
         engine_cache=arguments.tensorrt_cache,
     )
     if manifest.golden is None:
@@ -135,8 +133,11 @@ def answers_agree(subject: Subject, sizes: list[int]) -> bool:
 
 
 def throughput(subject: Subject, sizes: list[int], seconds: float) -> None:
+    """Of a model whose runs have a fixed number of rows: with that number, as AXON_GPU_BATCH_SIZE would set it."""
     print("  rows    rows/s    ms a run")
     for rows in sizes:
+        if isinstance(subject.session, DeviceSession) and subject.session.rows is not None:
+            subject.session.rows = rows
         tensors = subject.batch(rows)
         subject.session.run(tensors)
         runs, started = 0, time.perf_counter()
@@ -153,8 +154,12 @@ def memory_is_flat(subject: Subject, arguments: argparse.Namespace) -> bool:
         subject.session.run(tensors)
         if index % max(1, arguments.shapes // 4) == 0:
             used.append(_memory(arguments.provider))
-    is_flat = used[-1] <= used[len(used) // 2] * (1 + GROWTH) + SLACK
-    shown = ", ".join(f"{value >> 20}" for value in used)
+    known = [value for value in used if value is not None]
+    if len(known) < len(used):
+        print("  memory: nvidia-smi does not tell it, so that is not shown")
+        return False
+    is_flat = known[-1] <= known[len(known) // 2] * (1 + GROWTH) + SLACK
+    shown = ", ".join(f"{value >> 20}" for value in known)
     print(f"  memory over {arguments.shapes} runs of changing shapes, MB: {shown}: {'flat' if is_flat else 'GROWS'}")
     return is_flat
 
@@ -168,10 +173,8 @@ def _session(manifest: ModelManifest, directory: Path, device: Device) -> OrtSes
         return open_session(manifest, directory, device)
     spec = manifest.graphs["model"]
     shrinks = isinstance(manifest.processor, PhotographProcessor)
-    session = DeviceSession(directory / spec.file, device, memory="cpu", cuda_graphs=True, shrinks=shrinks)
-    if has_fixed_rows(spec):
-        session.capture(spec, batch_buckets(manifest.batching.max_batch_size))
-    return session
+    rows = device.batch_size if has_fixed_rows(spec) else None
+    return DeviceSession(directory / spec.file, device, memory="cpu", rows=rows, shrinks=shrinks)
 
 
 def _turned(row: NDArray[Any], places: int) -> NDArray[Any]:
@@ -207,22 +210,28 @@ def _side(random: np.random.Generator, low: int, high: int, largest: bool) -> in
     return high if largest else int(random.integers(low, high + 1))
 
 
-def _memory(provider: str) -> int:
+def _memory(provider: str) -> int | None:
     """Bytes that are taken: of the GPU, or by this process."""
     if provider != "cpu":
-        return _gpu_memory() or 0
+        return _gpu_memory()
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _gpu_memory() -> int | None:
-    """What the first GPU that is visible has given away, to all who use it; None without one."""
+    """What the first GPU that is visible has given away, to all who use it; None if that is not told, as of a part of one (MIG)."""
+    mebibytes = _nvidia_smi() or ""
+    return int(mebibytes) << 20 if mebibytes.isdecimal() else None
+
+
+def _nvidia_smi() -> str | None:
+    """What it says of the memory in use, "[N/A]" among others; None without a GPU."""
     device = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0] or "0"
     query = ["nvidia-smi", f"--id={device}", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
         return None
-    return int(done.stdout.split()[0]) << 20
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":

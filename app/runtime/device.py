@@ -29,7 +29,6 @@ class Device:
     precision: Precision = "fp32"
     memory_bytes: int | None = None  # that a session's arena may hold
     batch_size: int | None = None  # rows of a run, in the place of the manifest's, which was chosen on a CPU
-    cuda_graphs: bool = False
     engine_cache: Path | None = None  # TensorRT's; without it engines are built at every start
     cpu_models: frozenset[str] = frozenset()  # that stay on the processor
 
@@ -67,9 +66,7 @@ class Device:
 CPU = Device()
 
 
-def provider_list(
-    device: Device, engines: ProviderOptions | None = None, *, cuda_graphs: bool = False
-) -> list[tuple[str, ProviderOptions]]:
+def provider_list(device: Device, engines: ProviderOptions | None = None) -> list[tuple[str, ProviderOptions]]:
     """ONNX Runtime's providers in the order in which they may take nodes, each with its options.
 
     `engines` are TensorRT's own options for one model; without them TensorRT takes no part, for it would build an engine
@@ -77,19 +74,18 @@ def provider_list(
     """
     providers: list[tuple[str, ProviderOptions]] = [(CPU_PROVIDER, {})]
     if device.is_gpu:
-        providers.insert(0, (CUDA_PROVIDER, _cuda_options(device, cuda_graphs)))
+        providers.insert(0, (CUDA_PROVIDER, _cuda_options(device)))
     if device.provider == "tensorrt" and engines is not None:
         providers.insert(0, (TENSORRT_PROVIDER, _tensorrt_options(device) | engines))
     return providers
 
 
-def _cuda_options(device: Device, cuda_graphs: bool) -> ProviderOptions:
+def _cuda_options(device: Device) -> ProviderOptions:
     options = {
         "device_id": DEVICE_ID,
         "arena_extend_strategy": "kSameAsRequested",  # doubling would take the GPU from other models
         "cudnn_conv_algo_search": "HEURISTIC",  # the exhaustive search is repeated for every new shape
         "use_tf32": _flag(device.precision != "fp32"),  # on by default, and then answers are not the CPU's
-        "enable_cuda_graph": _flag(cuda_graphs),
     }
     if device.memory_bytes is not None:
         options["gpu_mem_limit"] = str(device.memory_bytes)

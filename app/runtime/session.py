@@ -166,11 +166,6 @@ def load_cuda(device: Device) -> None:
     ort.preload_dlls()
 
 
-def tensor_at(memory: str, shape: Sequence[int], dtype: np.dtype[Any]) -> Any:
-    """ONNX Runtime's tensor at an address that stays: in "cpu" or "cuda" memory, its contents arbitrary."""
-    return ort.OrtValue.ortvalue_from_shape_and_type(list(shape), dtype.type, memory, 0)
-
-
 def _open(
     path: Path, graph: bytes | None, options: ort.SessionOptions, providers: list[tuple[str, ProviderOptions]]
 ) -> ort.InferenceSession:

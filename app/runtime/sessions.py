@@ -16,7 +16,7 @@ from app.runtime.device import CPU, CPU_PROVIDER, Device, ProviderOptions, provi
 from app.runtime.device_session import DeviceSession
 from app.runtime.half_precision import in_half_precision
 from app.runtime.session import GraphRejected, OrtSession, is_built_in, load_cuda
-from app.runtime.shapes import batch_buckets, has_fixed_rows
+from app.runtime.shapes import has_fixed_rows
 from app.runtime.tensorrt import engine_options, load_libraries
 
 logger = logging.getLogger("axon.models")
@@ -90,33 +90,22 @@ def _open_on_gpu(manifest: ModelManifest, directory: Path, device: Device) -> De
 
 
 def _device_session(manifest: ModelManifest, directory: Path, device: Device, engines: ProviderOptions | None) -> DeviceSession:
-    """With CUDA graphs if they are wanted and can be had, else without. Raises ModelRejected and _NotOnGpu."""
-    title, spec = f"{manifest.name}/{manifest.version}", manifest.graphs["model"]
-    path = directory / spec.file
-    graph = in_half_precision(path) if device.halves_weights else None
-    shrinks = _shrinks(manifest)
-
-    def opened(cuda_graphs: bool) -> DeviceSession:
-        providers = provider_list(device, engines, cuda_graphs=cuda_graphs)
-        return DeviceSession(path, device, providers=providers, graph=graph, cuda_graphs=cuda_graphs, shrinks=shrinks)
-
-    if device.cuda_graphs and not has_fixed_rows(spec):
-        logger.info("%s: no CUDA graphs, for its tensors have open axes besides the batch; its nodes run one by one", title)
-    elif device.cuda_graphs:
-        try:
-            session = opened(cuda_graphs=True)
-            if session.actual_provider != CPU_PROVIDER:
-                session.capture(spec, batch_buckets(device.rows(manifest.batching.max_batch_size)))
-            return session
-        except Exception as error:  # of ONNX Runtime: control flow, nodes on the processor, an operator that waits for the GPU
-            logger.warning("%s: CUDA graphs cannot be captured (%s); its nodes run one by one", title, _words(error))
+    """Raises ModelRejected and _NotOnGpu."""
+    path = directory / manifest.graphs["model"].file
+    graph, providers = in_half_precision(path) if device.halves_weights else None, provider_list(device, engines)
     try:
-        return opened(cuda_graphs=False)
+        return DeviceSession(path, device, providers=providers, graph=graph, rows=_rows(manifest, device), shrinks=_shrinks(manifest))
     except GraphRejected as error:
-        logger.warning("%s: %s", title, _words(error))
+        logger.warning("%s/%s: %s", manifest.name, manifest.version, _words(error))
         if graph is not None:
             _check_converted(path, graph)
         raise _NotOnGpu(f"{device.requested_provider} cannot load its graph; install the matching extra and driver") from None
+
+
+def _rows(manifest: ModelManifest, device: Device) -> int | None:
+    """The rows of every run, where they are all of its shape that can change: a convolution on CUDA is planned anew whenever that does."""
+    is_fixed = device.provider == "cuda" and has_fixed_rows(manifest.graphs["model"])
+    return device.rows(manifest.batching.max_batch_size) if is_fixed else None
 
 
 def _shrinks(manifest: ModelManifest) -> bool:

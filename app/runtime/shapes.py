@@ -1,8 +1,8 @@
-"""The shapes that a model's tensors can have: which axes are open, how far they reach, and the batches that are made of them."""
+"""The shapes that a model's tensors can have: which axes are open, and how far they reach."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from app.contract.images import ImageProcessor, PhotographProcessor
 from app.contract.manifest import Graph, ModelManifest, TensorSpec
@@ -14,16 +14,6 @@ Bounds = dict[str, list[tuple[int, int]]]  # name of an input -> (shortest, long
 def has_fixed_rows(graph: Graph) -> bool:
     """Whether the first axis of every tensor is the batch, and no other is open: then the number of rows is the whole shape."""
     return all(spec.shape[:1] == (-1,) and min(spec.shape[1:], default=1) > 0 for spec in (*graph.inputs, *graph.outputs))
-
-
-def batch_buckets(max_rows: int) -> list[int]:
-    """1, 2, 4, ... and `max_rows` itself: a batch is padded by less than as much again."""
-    return sorted({min(1 << power, max_rows) for power in range(max_rows.bit_length() + 1)})
-
-
-def bucket_of(rows: int, buckets: Iterable[int]) -> int | None:
-    """The smallest that holds so many rows; None if there is none."""
-    return min((bucket for bucket in buckets if bucket >= rows), default=None)
 
 
 def input_bounds(manifest: ModelManifest, max_rows: int) -> Bounds | None:

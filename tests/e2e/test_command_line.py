@@ -69,7 +69,6 @@ def test_the_port_that_kubernetes_names_is_no_setting(toy_models: Path) -> None:
         ({"port": 70_000}, "AXON_PORT"),
         ({"provider": "abacus"}, "AXON_PROVIDER"),
         ({"max_queue_size": 0}, "AXON_MAX_QUEUE_SIZE"),
-        ({"cuda_graphs": "true"}, "AXON_CUDA_GRAPHS"),
         ({"gpu_precision": "int8"}, "AXON_GPU_PRECISION"),
         ({"gpu_memory_bytes": 0}, "AXON_GPU_MEMORY_BYTES"),
         ({"tensorrt_cache": "/nowhere/at/all"}, "AXON_TENSORRT_CACHE"),

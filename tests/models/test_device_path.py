@@ -10,7 +10,7 @@ import pytest
 from app.runtime.device import CPU
 from app.runtime.device_session import DeviceSession
 from app.runtime.repository import ModelRepository
-from app.runtime.shapes import batch_buckets, has_fixed_rows
+from app.runtime.shapes import has_fixed_rows
 from tests.models.conftest import FOLDERS
 from tests.models.test_shipped_models import items
 
@@ -19,9 +19,8 @@ from tests.models.test_shipped_models import items
 def test_the_answers_are_those_of_the_plain_path(folder: Path, repository: ModelRepository) -> None:
     model = repository.get(folder.parent.name)
     spec = model.manifest.graphs["model"]
-    session = DeviceSession(folder / spec.file, CPU, memory="cpu", cuda_graphs=True)
-    if has_fixed_rows(spec):
-        session.capture(spec, batch_buckets(model.manifest.batching.max_batch_size))
+    rows = model.manifest.batching.max_batch_size if has_fixed_rows(spec) else None
+    session = DeviceSession(folder / spec.file, CPU, memory="cpu", rows=rows)
     options = model.pipeline.default_options()
     rows = [row for item in items(model.manifest) for row in model.pipeline.preprocess(item, options)]
     for count in range(1, len(rows) + 1):

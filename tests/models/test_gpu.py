@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import onnxruntime
 import pytest
 
+from bench import gpu
 from tests.model_repository import write_colour_model, write_word_model
 
 ROOT = Path(__file__).parents[2]
@@ -41,9 +43,23 @@ def test_the_same_path_through_the_processor_agrees_and_is_not_called_a_gpu(tmp_
     assert done.stdout.count(": flat\n") == 2
 
 
+@pytest.mark.parametrize(("said", "read"), [("23642", 23642 << 20), ("[N/A]", None), ("[Insufficient Permissions]", None), ("", None)])
+def test_memory_that_nvidia_smi_does_not_tell_is_not_called_flat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: str, read: int | None
+) -> None:
+    (program := tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho '{said}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpu._nvidia_smi() == said
+    assert gpu._gpu_memory() == read
+    monkeypatch.setattr(gpu, "_changing", lambda *arguments: [])
+    assert gpu.memory_is_flat(None, Namespace(provider="cuda", shapes=4, batch=8)) is (read is not None)  # type: ignore[arg-type]
+    assert (": flat\n" in capsys.readouterr().out) is (read is not None)
+
+
 @pytest.mark.skipif(not HAS_GPU, reason="NOT SHOWN: there is no GPU here, or ONNX Runtime is not that of axon[gpu]")
 @pytest.mark.timeout(1_200)
-@pytest.mark.parametrize("options", [[], ["--precision", "tf32"], ["--cuda-graphs", "--precision", "fp16", "--only", "skin-lesion"]])
+@pytest.mark.parametrize("options", [[], ["--precision", "tf32"], ["--precision", "fp16", "--batch", "8", "--only", "skin-lesion"]])
 def test_the_gpu_is_right_for_every_model_that_ships(options: list[str]) -> None:
     done = bench("--seconds", "0.1", *options)
     assert done.returncode == 0, done.stdout + done.stderr

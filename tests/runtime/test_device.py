@@ -25,7 +25,6 @@ def test_cuda_answers_as_the_processor_does_unless_it_is_told_otherwise() -> Non
         "arena_extend_strategy": "kSameAsRequested",
         "cudnn_conv_algo_search": "HEURISTIC",
         "use_tf32": "0",
-        "enable_cuda_graph": "0",
     }
     assert environment(Device("cuda")) == {"NVIDIA_TF32_OVERRIDE": "0"}
 
@@ -41,12 +40,6 @@ def test_a_lower_precision_lets_tf32_be(precision: str) -> None:
 def test_the_arenas_limit_is_that_of_the_setting() -> None:
     assert provider_list(Device("cuda", memory_bytes=5_000))[0][1]["gpu_mem_limit"] == "5000"
     assert provider_list(Device("tensorrt", memory_bytes=5_000), ENGINES)[0][1]["trt_max_workspace_size"] == "5000"
-
-
-def test_cuda_graphs_are_on_only_for_the_session_that_has_them() -> None:
-    device = Device("cuda", cuda_graphs=True)
-    assert provider_list(device)[0][1]["enable_cuda_graph"] == "0"
-    assert provider_list(device, cuda_graphs=True)[0][1]["enable_cuda_graph"] == "1"
 
 
 def test_tensorrt_has_cuda_and_the_processor_behind_it() -> None:
@@ -89,5 +82,4 @@ def test_the_settings_say_all_of_it(tmp_path: Path) -> None:
     assert settings.device() == Device(
         "tensorrt", True, "fp16", 1 << 30, 32, engine_cache=tmp_path, cpu_models=frozenset({"anna", "shakespeare"})
     )
-    assert Settings(provider="cuda", cuda_graphs=True).device() == Device("cuda", cuda_graphs=True)
     assert Settings().device() == CPU

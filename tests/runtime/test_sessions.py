@@ -32,22 +32,15 @@ class StandIn:
 
     given = "CUDAExecutionProvider"
     on_the_processor: tuple[str, ...] = ()
-    refuses_graphs = False
-    refuses_capture = False
     refuses_all = False
     made: list[StandIn]
 
     def __init__(self, path: Path, device: Device, **options: Any) -> None:
-        if self.refuses_all or (self.refuses_graphs and options["cuda_graphs"]):
+        if self.refuses_all:
             raise GraphRejected("model.onnx is not a graph") from RuntimeError("the graph has control flow")
-        self.path, self.options, self.captured = path, options, []
+        self.path, self.options = path, options
         self.actual_provider, self.requested_provider, self.rtol = self.given, device.requested_provider, device.rtol
         self.made.append(self)
-
-    def capture(self, spec: Any, buckets: list[int]) -> None:
-        if self.refuses_capture:
-            raise RuntimeError("operation not permitted when stream is capturing")
-        self.captured = buckets
 
     def operators_on(self, provider: str) -> Counter[str]:
         return Counter(self.on_the_processor)
@@ -81,8 +74,6 @@ def test_a_gpu_gets_the_file_and_the_options(tmp_path: Path, gpu: type[StandIn])
     assert session.path == folder / "model.onnx"
     assert session.options["graph"] is None
     assert session.options["providers"][0][0] == "CUDAExecutionProvider"
-    assert not session.options["cuda_graphs"]
-    assert session.captured == []
 
 
 @without_gpu
@@ -117,8 +108,7 @@ def test_a_driver_that_is_missing_is_like_a_provider_that_is(tmp_path: Path, gpu
     gpu.given = "CPUExecutionProvider"
     folder = write_colour_model(tmp_path)
     with pytest.raises(ModelRejected, match="CPUExecutionProvider was given; install the matching extra and driver, or unset"):
-        opened(folder, Device("cuda", strict=True, cuda_graphs=True))
-    assert gpu.made[0].captured == []
+        opened(folder, Device("cuda", strict=True))
     session = opened(folder, Device("cuda"))
     assert type(session) is OrtSession
     assert (session.requested_provider, session.actual_provider) == ("CUDAExecutionProvider", "CPUExecutionProvider")
@@ -139,29 +129,13 @@ def test_nodes_that_compute_shapes_may_stay_on_the_processor(tmp_path: Path, gpu
     assert opened(write_colour_model(tmp_path), Device("cuda", strict=True)).actual_provider == "CUDAExecutionProvider"
 
 
-def test_cuda_graphs_are_captured_for_each_size_of_a_batch(tmp_path: Path, gpu: type[StandIn]) -> None:
-    folder = write_colour_model(tmp_path, batching={"max_batch_size": 6})
-    assert opened(folder, Device("cuda", cuda_graphs=True)).captured == [1, 2, 4, 6]
-    session = opened(folder, Device("cuda", cuda_graphs=True, batch_size=16))
-    assert session.captured == [1, 2, 4, 8, 16]
-    assert session.options["cuda_graphs"]
-    assert session.options["providers"][0][1]["enable_cuda_graph"] == "1"
-
-
-@pytest.mark.parametrize("how", ["refuses_graphs", "refuses_capture"])
-def test_a_graph_that_cannot_be_captured_runs_node_by_node(
-    tmp_path: Path, gpu: type[StandIn], how: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    setattr(gpu, how, True)
-    session = opened(write_colour_model(tmp_path), Device("cuda", strict=True, cuda_graphs=True))
-    assert not session.options["cuda_graphs"]
-    assert session.options["providers"][0][1]["enable_cuda_graph"] == "0"
-    assert "colours/1: CUDA graphs cannot be captured (" in caplog.text
-
-
-def test_a_model_with_open_axes_has_no_cuda_graphs(tmp_path: Path, gpu: type[StandIn]) -> None:
-    opened(write_word_model(tmp_path), Device("cuda", cuda_graphs=True))
-    assert [session.options["cuda_graphs"] for session in gpu.made] == [False]
+def test_every_run_on_cuda_has_the_same_rows_where_nothing_else_of_its_shape_changes(tmp_path: Path, gpu: type[StandIn]) -> None:
+    colours, words = write_colour_model(tmp_path, batching={"max_batch_size": 6}), write_word_model(tmp_path)
+    assert opened(colours, Device("cuda")).options["rows"] == 6
+    assert opened(colours, Device("cuda", batch_size=16)).options["rows"] == 16
+    assert opened(words, Device("cuda", batch_size=16)).options["rows"] is None
+    gpu.given = "TensorrtExecutionProvider"
+    assert opened(colours, Device("tensorrt")).options["rows"] is None
 
 
 def test_fp16_hands_over_a_converted_graph(tmp_path: Path, gpu: type[StandIn]) -> None:

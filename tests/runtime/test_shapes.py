@@ -1,4 +1,4 @@
-"""Shapes: which axes are open, how far they reach, and which bucket a batch goes into."""
+"""Shapes: which axes are open, and how far they reach."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.contract.manifest import Graph, load_manifest
-from app.runtime.shapes import batch_buckets, bucket_of, has_fixed_rows, input_bounds
+from app.runtime.shapes import has_fixed_rows, input_bounds
 from tests.model_repository import MAX_TOKENS, SIDE_PX, write_colour_model, write_word_model
 from tests.models.conftest import FOLDERS
 
@@ -33,19 +33,6 @@ def graph(inputs: list[list[int]], outputs: list[list[int]]) -> Graph:
 )
 def test_the_rows_are_the_whole_shape_where_no_other_axis_is_open(inputs: Any, outputs: Any, fixed: bool) -> None:
     assert has_fixed_rows(graph(inputs, outputs)) is fixed
-
-
-@pytest.mark.parametrize("largest", range(1, 65))
-def test_every_batch_has_a_bucket_that_is_less_than_twice_its_size(largest: int) -> None:
-    buckets = batch_buckets(largest)
-    assert buckets[0] == 1
-    assert buckets[-1] == largest
-    for rows in range(1, largest + 1):
-        bucket = bucket_of(rows, buckets)
-        assert bucket is not None
-        assert rows <= bucket < 2 * rows or bucket == rows == 1
-    assert bucket_of(largest + 1, buckets) is None
-    assert bucket_of(1, []) is None
 
 
 def test_the_bounds_are_those_of_the_processor(tmp_path: Path) -> None:
