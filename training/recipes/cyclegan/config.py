@@ -19,10 +19,8 @@ class NetConfig:
 class PolishConfig:
     steps: int = 600
     pictures: int = 1  # of each domain a step; each is seen in three ways
-    learning_rate: float = 2e-4
-    peak: float = 10.0  # deviations from a channel's mean; what is more is a droplet
-    peak_weight: float = 0.01  # of a deviation too many, where the difference of two pictures from black to white is 2
-    margin: int = 8  # pixels around a droplet that are left to the copy
+    learning_rate: float = 1e-4
+    peak: float = 3.0  # deviations from a channel's mean: what is more is cut off
 
 
 @dataclass(frozen=True)
