@@ -33,8 +33,8 @@ def horse2zebra(config: Config, evaluation: dict[str, Any], duration_s: float) -
         ),
         intended_use="To play with, to teach how networks learn without pairs, and to try the API with pictures in and out.",
         limitations=(
-            f"Translated horses are {ratios[0]:.2f} times as far (Frechet) from real zebras as before; at most half was wanted.",
-            f"It learnt for {duration_s / 3600:.1f} hours, and not all that it draws is a zebra: look at the contact sheet in its README.",
+            f"Translated horses are still {ratios[0]:.2f} times as far (Frechet) from real zebras as they were before.",
+            f"It learnt for {duration_in_words(duration_s)}, and not all that it draws is a zebra: look at its contact sheet.",
             f"Trained at {config.crop_size} px. Larger pictures are taken, and it draws at the scale that it learnt: stripes stay as many "
             "pixels wide.",
             "It changes texture and colour, not shape, and it also changes what is no animal: grass, sky, people.",
@@ -42,6 +42,10 @@ def horse2zebra(config: Config, evaluation: dict[str, Any], duration_s: float) -
             "A picture that went there and back may carry hidden traces of the first one (Chu et al. 2017, arXiv:1712.02950).",
         ),
     )
+
+
+def duration_in_words(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"
 
 
 def own(name_a: str, name_b: str) -> Card:

@@ -16,14 +16,6 @@ class NetConfig:
 
 
 @dataclass(frozen=True)
-class PolishConfig:
-    steps: int = 600
-    pictures: int = 1  # of each domain a step; each is seen in three ways
-    learning_rate: float = 1e-4
-    peak: float = 3.0  # deviations from a channel's mean: what is more is cut off
-
-
-@dataclass(frozen=True)
 class Config:
     name: str = "horse2zebra"  # of the exported model
     name_a: str = "horse"  # directions are called NAME_A-to-NAME_B and NAME_B-to-NAME_A
@@ -53,6 +45,6 @@ class Config:
     lambda_identity: float = 0.5  # of the cycle's weight
     identity_every: int = 2  # steps; the loss counts as many times, for less work
     ema_decay: float = 0.999  # of the averaged generators, which are the ones evaluated and shipped
+    peak: float = 0.0  # > 0: of trained generators all is cut off that is more deviations from a channel's mean, see droplets.py
     sample_pictures: int = 6  # of each domain, in the grid that every epoch leaves
     net: NetConfig = field(default_factory=NetConfig)
-    polish: PolishConfig = field(default_factory=PolishConfig)  # see polish.py

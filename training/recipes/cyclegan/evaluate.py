@@ -41,7 +41,6 @@ def main(run: Run[Config]) -> None:
     evaluation: dict[str, Any] = {
         "graph_sha256": written.sha256,
         "epoch": progress["epoch"],
-        "polished_steps": progress["polished_steps"],
         "metrics": [{**metric, "data": domains.a.source["name"]} for metric in metrics],
         "pictures": count_splits(domains),
     }

@@ -61,7 +61,7 @@ def write_manifest(run: Run[Config], folder: Path, described: Graph, evaluation:
         batching=Batching(max_batch_size=8),
         golden=golden.record(folder / described.file, request, inputs, GOLDEN_ATOL, suffix=".png"),
         metrics=tuple(Metric(**metric) for metric in evaluation["metrics"]),
-        measurements={name: evaluation[name] for name in ("pictures", "epoch", "polished_steps")} | started_from(progress),
+        measurements={name: evaluation[name] for name in ("pictures", "epoch")} | started_from(progress),
         provenance=provenance.describe(
             run, sources(domains), progress["trained_at"], progress["duration_s"], run_folders(run, progress["started_from"])
         ),

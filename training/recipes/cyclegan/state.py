@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from training.kit import checkpoint
@@ -15,11 +16,14 @@ from training.kit.config import ConfigError, config_dict
 from training.kit.data import DataError
 from training.kit.run import Run
 from training.recipes.cyclegan.config import Config
-from training.recipes.cyclegan.model import Discriminators, Generators
+from training.recipes.cyclegan.data import draw_batch, load
+from training.recipes.cyclegan.droplets import without_droplets
+from training.recipes.cyclegan.model import Discriminators, Generators, to_unit
 from training.recipes.cyclegan.pool import ImagePool
 from training.recipes.cyclegan.widen import widen
 
-PLATEAU, POLISHED = "plateau.pt", "polished.pt"
+PLATEAU = "plateau.pt"
+MEASURED = 32  # pictures of each domain
 
 
 @dataclass
@@ -136,54 +140,25 @@ def _has_left_plateau(found: dict[str, Any]) -> bool:
 
 
 def load_generators(run: Run[Config]) -> tuple[Generators, dict[str, Any]]:
-    """What is evaluated and exported: the averaged generators, or their copy without droplets where `polish` has made one.
+    """What is evaluated and exported: the averaged generators of the last finished epoch, without droplets where `peak` asks for it.
 
-    With `epoch`, `duration_s` and `trained_at`, `started_from` and `polished_steps`. Raises DataError for a copy of other generators.
+    With the checkpoint's `epoch`, `duration_s`, `trained_at` and `started_from`.
     """
-    generators, progress = load_trained(run)
-    found = checkpoint.load(run.directory / POLISHED)
-    if found is None:
-        return generators, progress | {"polished_steps": 0}
-    _refuse_other_copy(run, found, progress)
-    if found["step"] < run.config.polish.steps:
-        print(f"polish has done {found['step']} of its {run.config.polish.steps} steps", flush=True)
-    generators.load_state_dict(found["generators"])
-    spent = {"duration_s": progress["duration_s"] + found["duration_s"], "trained_at": found["trained_at"]}
-    return generators, progress | spent | {"polished_steps": found["step"]}
-
-
-def load_trained(run: Run[Config]) -> tuple[Generators, dict[str, Any]]:
-    """The averaged generators of the last finished epoch, and the checkpoint's `epoch`, `duration_s`, `trained_at` and `started_from`."""
     found = checkpoint.load(run.checkpoint)
     if found is None:
         raise DataError(f"{run.checkpoint} is missing: run `axon-train {run.recipe} train` with this preset first")
     if found["epoch"] < run.config.epochs:
         print(f"this run has done {found['epoch']} of its {run.config.epochs} epochs", flush=True)
-    generators = Generators(run.config.net)
+    generators = Generators(run.config.net).eval()
     generators.load_state_dict(checkpoint.averaged(found))
+    if run.config.peak:
+        generators = without_droplets(generators, measured_pictures(run), run.config.peak)
     progress = {name: found[name] for name in ("epoch", "duration_s", "trained_at")}
-    return generators.eval(), progress | {"started_from": found.get("started_from") or _starting_run(run)}
+    return generators, progress | {"started_from": found.get("started_from") or _starting_run(run)}
 
 
-def save_polish(
-    run: Run[Config], progress: dict[str, Any], copy: Generators, optimizer: torch.optim.Optimizer, step: int, duration_s: float
-) -> None:
-    spent = {"step": step, "duration_s": duration_s, "trained_at": time.time(), "copy_of": progress["trained_at"]}
-    checkpoint.save(run.directory / POLISHED, {"generators": copy.state_dict(), "optimizer": optimizer.state_dict(), **spent})
-
-
-def load_polish(run: Run[Config], progress: dict[str, Any], copy: Generators, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
-    """Bring back a copy that is not finished: (step to do next, seconds spent). Raises DataError for one of other generators."""
-    found = checkpoint.load(run.directory / POLISHED)
-    if found is None:
-        return 0, 0.0
-    _refuse_other_copy(run, found, progress)
-    copy.load_state_dict(found["generators"])
-    optimizer.load_state_dict(found["optimizer"])
-    return found["step"], found["duration_s"]
-
-
-def _refuse_other_copy(run: Run[Config], found: dict[str, Any], progress: dict[str, Any]) -> None:
-    if found["copy_of"] != progress["trained_at"]:
-        path = run.directory / POLISHED
-        raise DataError(f"{path} is a copy of what this run's generators were before: remove it, and polish again if they need it")
+def measured_pictures(run: Run[Config]) -> tuple[Tensor, Tensor]:
+    """Training pictures of A and of B, the same every time: what the statistics without droplets are of."""
+    domains, draws = load(run), torch.Generator().manual_seed(run.config.seed)
+    of_a, of_b = (draw_batch(domain, run.config.crop_size, MEASURED, draws) for domain in (domains.a, domains.b))
+    return to_unit(of_a), to_unit(of_b)
