@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import pytest
 
 from training.kit.config import load_config
 from training.kit.run import Run
@@ -30,3 +34,22 @@ def finish(run: Run[Any], *stages: ModuleType) -> Run[Any]:
     for stage in stages:
         stage.main(run)
     return run
+
+
+def copy_of(finished: Run[Any], run: Run[Any]) -> Run[Any]:
+    """`run`, with all that a finished one has left in its folder."""
+    shutil.copytree(finished.directory, run.directory)
+    return run
+
+
+def evaluate_other_graph(run: Run[Any]) -> None:
+    """Make the run's evaluation one of other weights."""
+    path = run.directory / "evaluation.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"graph_sha256": "0" * 64}))
+
+
+def check_export_is_refused(run: Run[Any], export: ModuleType, error: type[Exception], match: str | None = None) -> None:
+    """It raises, and leaves the model repository alone."""
+    with pytest.raises(error, match=match):
+        export.main(run)
+    assert not run.models.exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import torch
 from app.contract.manifest import ModelManifest, load_manifest
 from app.contract.text import CharacterProcessor
 from tests.training.char_lm.conftest import MakeRun
+from tests.training.tiny_runs import check_export_is_refused, copy_of, evaluate_other_graph
 from training.kit.data import DataError
 from training.kit.export import open_session
 from training.kit.run import Run
@@ -139,13 +139,9 @@ def test_evaluation_writes_its_plots_and_its_samples(finished_run: Run[Config]) 
 
 
 def test_a_refused_export_leaves_the_model_repository_alone(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
-    run = make_run(tmp_path)
-    shutil.copytree(finished_run.directory, run.directory)
-    evaluation = json.loads((run.directory / "evaluation.json").read_text())
-    (run.directory / "evaluation.json").write_text(json.dumps(evaluation | {"graph_sha256": "0" * 64}))
-    with pytest.raises(DataError, match="evaluate` again"):
-        export.main(run)
-    assert not run.models.exists()
+    run = copy_of(finished_run, make_run(tmp_path))
+    evaluate_other_graph(run)
+    check_export_is_refused(run, export, DataError, "evaluate` again")
 
 
 @pytest.mark.parametrize("nats", [0.05, 1.6, float("nan")])

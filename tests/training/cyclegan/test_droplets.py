@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import re
+from dataclasses import replace
 
+import pytest
 import torch
 from torch import Tensor
 
 from training.kit.run import Run
+from training.recipes.cyclegan import peaks
 from training.recipes.cyclegan.config import Config, NetConfig
 from training.recipes.cyclegan.droplets import ClampedConvNorm, TwoPasses, without_droplets
 from training.recipes.cyclegan.model import Generator, Generators
@@ -73,6 +77,19 @@ def test_a_run_that_asks_for_it_is_evaluated_and_served_so(finished_run: Run[Con
     assert any(isinstance(layer, ClampedConvNorm) and layer.peak == finished_run.config.peak > 0 for layer in served.modules())
     again, _ = load_generators(finished_run)
     assert all(torch.equal(one, other) for one, other in zip(served.parameters(), again.parameters(), strict=True))
+
+
+def test_what_a_peak_comes_to_is_told_on_training_pictures(
+    finished_run: Run[Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(peaks, "PICTURES", 12)
+    peaks.main(replace(finished_run, config=replace(finished_run.config, peaks=(0.0, 0.5))))
+    told = re.findall(r"peak ([\d.]+), (\S+): ([\d.]+)", capsys.readouterr().out)
+    assert [(peak, direction) for peak, direction, _ in told] == [
+        (peak, direction) for peak in ("0", "0.5") for direction in ("plain-to-striped", "striped-to-plain")
+    ]
+    assert len({ratio for _, _, ratio in told}) == 4
+    assert all(float(ratio) > 0 for _, _, ratio in told)
 
 
 def column(values: Tensor) -> Tensor:

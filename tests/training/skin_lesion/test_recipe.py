@@ -20,6 +20,7 @@ import torch
 from app.contract.classification import softmax
 from app.contract.manifest import load_manifest
 from tests.training.skin_lesion.conftest import MakeRun
+from tests.training.tiny_runs import check_export_is_refused, copy_of
 from training.kit.config import ConfigError, config_dict
 from training.kit.data import DataError
 from training.kit.export import ExportError
@@ -268,12 +269,9 @@ def test_new_weights_are_not_exported_with_an_older_evaluation(finished_run: Run
 def test_an_export_that_is_not_proved_leaves_the_model_repository_alone(
     finished_run: Run[Config], make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = make_run(tmp_path)
-    shutil.copytree(finished_run.directory, run.directory)
+    run = copy_of(finished_run, make_run(tmp_path))
     monkeypatch.setattr(export, "ATOL", -1.0)
-    with pytest.raises(ExportError):
-        export.main(run)
-    assert not run.models.exists()
+    check_export_is_refused(run, export, ExportError)
 
 
 def test_a_teacher_that_has_seen_what_is_held_out_here_is_refused(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:

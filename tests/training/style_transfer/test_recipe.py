@@ -18,6 +18,7 @@ import torch
 
 from app.contract.manifest import load_manifest
 from tests.training.style_transfer.conftest import MakeRun
+from tests.training.tiny_runs import check_export_is_refused, copy_of
 from training.kit.config import ConfigError
 from training.kit.data import DataError
 from training.kit.export import ExportError, open_session
@@ -184,12 +185,9 @@ def test_a_painting_of_ones_own_becomes_a_style_and_the_others_stay(finished_run
 def test_an_export_that_is_not_proved_leaves_the_model_repository_alone(
     finished_run: Run[Config], make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = make_run(tmp_path)
-    shutil.copytree(finished_run.directory, run.directory)
+    run = copy_of(finished_run, make_run(tmp_path))
     monkeypatch.setattr(export, "ATOL", -1.0)
-    with pytest.raises(ExportError):
-        export.main(run)
-    assert not run.models.exists()
+    check_export_is_refused(run, export, ExportError)
 
 
 def test_without_a_run_a_style_is_added_to_the_exported_model(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:

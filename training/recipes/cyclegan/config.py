@@ -46,5 +46,6 @@ class Config:
     identity_every: int = 2  # steps; the loss counts as many times, for less work
     ema_decay: float = 0.999  # of the averaged generators, which are the ones evaluated and shipped
     peak: float = 0.0  # > 0: of trained generators all is cut off that is more deviations from a channel's mean, see droplets.py
+    peaks: tuple[float, ...] = (0.0, 4.0, 5.0, 6.0)  # that `axon-train cyclegan peaks` tries, on training pictures
     sample_pictures: int = 6  # of each domain, in the grid that every epoch leaves
     net: NetConfig = field(default_factory=NetConfig)

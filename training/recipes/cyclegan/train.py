@@ -29,7 +29,7 @@ from training.recipes.cyclegan.views import Views
 def main(run: Run[Config]) -> None:
     config, fabric = run.config, launch_fabric(run.config.threads, run.config.precision)
     if fabric.world_size > 1:
-        raise ConfigError("cyclegan trains in one process: its batches are one picture a domain")
+        raise ConfigError("cyclegan trains in one process: its batches are a few pictures a domain")
     if 0 < config.pool_size < config.batch_size:
         raise ConfigError(f"pool_size is {config.pool_size}: a pool holds at least a batch, {config.batch_size}, or nothing")
     domains, views = load(run), Views(run).to(fabric.device)
