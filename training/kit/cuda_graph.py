@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 Tensors = dict[str, Tensor]
@@ -32,12 +32,13 @@ class StepGraph:
     Outputs hold until the next call. Optimisers must have been through `place_optimizer`.
     """
 
-    def __init__(self, step: Callable[..., Tensors], device: torch.device) -> None:
-        self._step, self._device = step, device
+    def __init__(self, step: Callable[..., Tensors], device: torch.device, record: bool = True) -> None:
+        """Without `record` a GPU too is given the step as it is: one in which processes wait for each other's gradients."""
+        self._step, self._device, self._record = step, device, record and device.type == "cuda"
         self._recordings: dict[Hashable, _Recording] = {}
 
     def __call__(self, inputs: Tensors, **choices: Hashable) -> Tensors:
-        if self._device.type != "cuda":
+        if not self._record:
             return self._step({name: tensor.to(self._device) for name, tensor in inputs.items()}, **choices)
         key = tuple(choices.items()), tuple((name, tensor.shape, tensor.dtype) for name, tensor in inputs.items())
         if key not in self._recordings:
@@ -89,3 +90,9 @@ def set_rate(optimizer: Optimizer, rate: float) -> None:
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
+
+
+@torch.no_grad()
+def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """What AveragedModel.update_parameters does, without its copy between processor and GPU, which no graph may hold."""
+    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)

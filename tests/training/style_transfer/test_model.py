@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -146,7 +145,7 @@ def test_processes_take_their_parts_of_the_same_batch(make_run: MakeRun, tmp_pat
 
 def test_a_cut_has_the_size_of_its_epoch() -> None:
     config = Config(crop_px=24, small_crop_px=16, small_epochs=2, crop_from_px=(20, 40))
-    pixels = np.zeros((3, 50, 30), np.uint8)
+    pixels = torch.zeros(3, 50, 30, dtype=torch.uint8)
     assert cut(pixels, config, 1, 0).shape == (1, 3, 16, 16)
     assert cut(pixels, config, 2, 0).shape == (1, 3, 24, 24)
 

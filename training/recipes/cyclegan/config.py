@@ -32,6 +32,7 @@ class Config:
     crop_size: int = 128  # of a random crop; also what is evaluated
     small_crop_size: int = 96  # the first epochs see smaller, cheaper crops
     small_epochs: int = 0
+    small_shrink: int = 1  # those crops are cut so many times as large and then made smaller: more of the picture, fewer pixels
     epochs: int = 40
     decay_epochs: int = 20  # at the end, in which the rate goes down to nothing
     epoch_steps: int = 500  # an epoch is this many steps, so that a checkpoint is never far

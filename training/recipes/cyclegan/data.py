@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, normalize
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, normalize
 from tqdm import tqdm
 
 from app.contract.images import ImageProcessor
@@ -116,11 +116,15 @@ def _is_grey(pixels: NDArray[np.uint8]) -> bool:
     return bool((pixels == pixels[:1]).all())
 
 
-def draw_batch(domain: Domain, size: int, count: int, generator: torch.Generator) -> Tensor:
-    """Training pictures (count, 3, size, size), uint8: drawn with replacement, a random crop, half of them mirrored."""
+def draw_batch(domain: Domain, size: int, count: int, generator: torch.Generator, shrink: int = 1) -> Tensor:
+    """Training pictures (count, 3, size, size), uint8: drawn with replacement, a random crop, half of them mirrored.
+
+    A crop is `shrink` times as large, and each of its pixels the mean of so many squared.
+    """
     rows = domain.splits["train"]
     chosen = torch.randint(len(rows), (count,), generator=generator).tolist()
-    return torch.stack([_crop(domain.pixels[rows[i]], size, generator) for i in chosen])
+    crops = torch.stack([_crop(domain.pixels[rows[i]], size * shrink, generator) for i in chosen])
+    return crops if shrink == 1 else avg_pool2d(crops.float(), shrink).round().byte()
 
 
 def _crop(pixels: NDArray[np.uint8], size: int, generator: torch.Generator) -> Tensor:

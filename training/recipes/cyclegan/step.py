@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from training.kit.cuda_graph import follow
 from training.recipes.cyclegan.augmentation import augment, draw_augmentation
 from training.recipes.cyclegan.config import Config
 from training.recipes.cyclegan.data import Domains, draw_batch
@@ -45,7 +46,8 @@ def start(config: Config, fabric: Fabric) -> State:
 def draw_step(domains: Domains, state: State, config: Config, size: int, generator: torch.Generator) -> dict[str, Tensor]:
     """All that is random in a step, and its pictures: real_a and real_b (B, 3, S, S), uint8; what the pools exchange, two of (B,)."""
     count = config.batch_size
-    inputs = {f"real_{name}": draw_batch(domain, size, count, generator) for name, domain in (("a", domains.a), ("b", domains.b))}
+    shrink = config.small_shrink if size == config.small_crop_size else 1
+    inputs = {f"real_{name}": draw_batch(domain, size, count, generator, shrink) for name, domain in (("a", domains.a), ("b", domains.b))}
     for name, pool in (("a", state.pool_a), ("b", state.pool_b)):
         inputs[f"places_{name}"], inputs[f"old_{name}"] = pool.draw(count, generator)
     if config.augment:
@@ -89,10 +91,7 @@ class Step:
                 losses["identity_a"] = identity_loss(real_a, self.back(real_a))
                 losses["identity_b"] = identity_loss(real_b, self.forth(real_b))
         self.learn(state.generator_optimizer, weigh(losses, self.config, inputs["cycle"]))
-        with (
-            torch.no_grad()
-        ):  # what AveragedModel.update_parameters does, without a copy between processor and GPU, which no graph may hold
-            torch._foreach_lerp_(list(state.average.module.parameters()), list(state.generators.parameters()), 1 - self.config.ema_decay)
+        follow(state.average, state.generators, self.config.ema_decay)
         return {name: loss.detach() for name, loss in (judged | losses).items()}
 
     def discriminator_loss(self, discriminator: torch.nn.Module, real: Tensor, shown: Tensor, altered: Any) -> Tensor:

@@ -32,6 +32,8 @@ def main(run: Run[Config]) -> None:
         raise ConfigError("cyclegan trains in one process: its batches are a few pictures a domain")
     if 0 < config.pool_size < config.batch_size:
         raise ConfigError(f"pool_size is {config.pool_size}: a pool holds at least a batch, {config.batch_size}, or nothing")
+    if config.small_epochs and config.small_crop_size * config.small_shrink > config.stored_size:
+        raise ConfigError(f"crops of {config.small_crop_size} px, {config.small_shrink} times as large, need pictures stored so large")
     domains, views = load(run), Views(run).to(fabric.device)
     state = start(config, fabric)
     resume(run, state, fabric.device)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,7 +15,7 @@ from training.recipes.style_transfer.data import Photographs
 
 
 def draw_images(photographs: Photographs, config: Config, epoch: int, step: int, rank: int = 0, ranks: int = 1) -> Tensor:
-    """This process's part of a step: (P, 3, H, W) in [0, 1]."""
+    """This process's part of a step: (P, 3, H, W) in [0, 1], where the photographs are."""
     draw = np.random.default_rng((config.seed, epoch, step))
     numbers = draw.choice(photographs.splits["train"], config.photographs, replace=False)
     seeds = draw.integers(2**32, size=config.photographs)
@@ -50,7 +49,7 @@ def mix_styles(config: Config, draw: np.random.Generator) -> Tensor:
     return torch.from_numpy(conditions)
 
 
-def cut(pixels: NDArray[np.uint8], config: Config, epoch: int, seed: int) -> Tensor:
+def cut(pixels: Tensor, config: Config, epoch: int, seed: int) -> Tensor:
     """A square of a photograph (3, H, W), perhaps mirrored, in the epoch's size: (1, 3, crop, crop)."""
     crop_px = config.small_crop_px if epoch < config.small_epochs else config.crop_px
     draw = np.random.default_rng(seed)
@@ -58,7 +57,7 @@ def cut(pixels: NDArray[np.uint8], config: Config, epoch: int, seed: int) -> Ten
     smallest, largest = (min(side, height, width) for side in config.crop_from_px)
     side = int(draw.integers(smallest, largest + 1))
     top, left = int(draw.integers(height - side + 1)), int(draw.integers(width - side + 1))
-    square = torch.from_numpy(pixels[:, top : top + side, left : left + side].copy())[None].float() / 255
+    square = pixels[None, :, top : top + side, left : left + side].float() / 255
     if draw.random() < 0.5:
         square = square.flip(3)
     return F.interpolate(square, (crop_px, crop_px), mode="bilinear", antialias=True, align_corners=False)

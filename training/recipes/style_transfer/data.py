@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +46,13 @@ class Photographs:
     """The prepared photographs; number i of everything is the same one."""
 
     names: list[str]
-    pixels: list[NDArray[np.uint8]]  # (3, H, W) each, memory-mapped
+    pixels: list[Tensor]  # (3, H, W) each, uint8, memory-mapped
     splits: dict[str, NDArray[np.int64]]  # name -> numbers
     source: dict[str, str]  # name, sha256
+
+    def to(self, device: torch.device) -> Photographs:
+        """The same, all pixels there: training cuts its squares where it paints them."""
+        return replace(self, pixels=[each.to(device) for each in self.pixels])
 
 
 def prepare(run: Run[Config]) -> None:
@@ -73,9 +77,10 @@ def load(run: Run[Config]) -> Photographs:
     if not (folder / "photographs.json").is_file():
         prepare(run)
     described = json.loads((folder / "photographs.json").read_text())
-    stored = np.load(folder / "pixels.npy", mmap_mode="r")
+    stored = np.load(folder / "pixels.npy", mmap_mode="c")  # tensors want to be writable; what is written stays in memory
     ends = np.cumsum([3 * height * width for height, width in described["shapes"]])
-    pixels = [part.reshape(3, *shape) for part, shape in zip(np.split(stored, ends[:-1]), described["shapes"], strict=True)]
+    parts = zip(np.split(stored, ends[:-1]), described["shapes"], strict=True)
+    pixels = [torch.from_numpy(part.reshape(3, *shape)) for part, shape in parts]
     return Photographs(described["names"], pixels, hash_split(described["names"], SHARES, SALT), described["source"])
 
 

@@ -67,8 +67,7 @@ def draw_yardstick(path: Path, curves: dict[str, NDArray[np.float64]], ours: flo
 def draw_styles(path: Path, run: Run[Config], network: TransformNet) -> None:
     """One test photograph in its own size and shape: as it is, in the neutral row, and in every style, four in a row."""
     photographs = load(run)
-    pixels = photographs.pixels[photographs.splits["test"][0]]
-    image = torch.from_numpy(pixels.copy())[None].float() / 255  # (1, 3, H, W)
+    image = photographs.pixels[photographs.splits["test"][0]][None].float() / 255  # (1, 3, H, W)
     choices = torch.eye(network.share.shape[0]).roll(1, 0)  # the neutral row first
     cells = [image[0], *(network(image, choice[None])[0] for choice in choices)]
     cells += [torch.ones_like(image[0])] * (-len(cells) % 4)

@@ -20,7 +20,8 @@ SHEET_PHOTOGRAPHS, SHEET_PX = 3, 192
 
 def centre_squares(photographs: Photographs, numbers: Iterable[int], px: int) -> Tensor:
     """Photographs as squares of one size, in [0, 1]: (N, 3, px, px)."""
-    squares = [ImageOps.fit(Image.fromarray(photographs.pixels[i].transpose(1, 2, 0)), (px, px), Image.Resampling.LANCZOS) for i in numbers]
+    pictures = (Image.fromarray(photographs.pixels[i].permute(1, 2, 0).numpy()) for i in numbers)
+    squares = [ImageOps.fit(picture, (px, px), Image.Resampling.LANCZOS) for picture in pictures]
     return torch.from_numpy(np.stack([to_pixels(square) for square in squares])).float() / 255
 
 

@@ -7,13 +7,15 @@ come from (seed, epoch, step). With several processes each one takes its part of
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 
 import numpy as np
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
+from training.kit.cuda_graph import StepGraph, place_optimizer, set_rate
 from training.kit.processes import launch_fabric
 from training.kit.run import Run
 from training.kit.run_log import RunLog
@@ -23,6 +25,7 @@ from training.recipes.style_transfer.data import Photographs, load
 from training.recipes.style_transfer.losses import PaintingLoss, build_loss
 from training.recipes.style_transfer.sheets import centre_squares, write_sheet
 from training.recipes.style_transfer.state import build, resume, save
+from training.recipes.style_transfer.step import Step
 
 VALIDATION_PHOTOGRAPHS = 4  # of an epoch's figure, each in every style
 
@@ -35,40 +38,31 @@ def main(run: Run[Config]) -> None:
     photographs, loss = load(run), build_loss(run, config.paintings).to(fabric.device)
     torch.manual_seed(config.seed)
     network = build(config)
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)).to(fabric.device)
+    average = AveragedModel(network).to(fabric.device)
     model, optimizer = fabric.setup(network, torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=(0.9, 0.99)))
     first, duration_s = resume(run, network, average, optimizer)
     log = RunLog(run.directory, run.recipe, resume_epoch=first, quiet=not fabric.is_global_zero)
+    place_optimizer(optimizer, fabric.device)
+    take_step = StepGraph(Step(model, average, optimizer, loss, config, fabric), fabric.device, record=fabric.world_size == 1)
+    placed = photographs.to(fabric.device)
     for epoch in range(first, config.epochs):
-        began, losses = time.perf_counter(), []
+        began, totals = time.perf_counter(), defaultdict[str, Tensor](lambda: torch.zeros((), device=fabric.device))
         model.train()
+        if epoch == config.small_epochs:
+            take_step.forget()
         for step in tqdm(range(config.steps), f"epoch {epoch}", disable=not fabric.is_global_zero, mininterval=10):
             set_learning_rate(optimizer, config, epoch * config.steps + step)
             place = epoch, step, fabric.global_rank, fabric.world_size
-            images = draw_images(photographs, config, *place).to(fabric.device)  # (P, 3, H, W)
-            condition = draw_conditions(config, *place).to(fabric.device)  # (P, K + 1, S + 1), the last of each photograph neutral
-            with fabric.autocast():
-                content = loss.perceptual.content(images).repeat_interleave(config.styles, 0)  # (P K, C, h, w)
-            photographed = images.repeat_interleave(config.styles + 1, 0)  # (P (K + 1), 3, H, W)
-            painted = model(photographed, condition.flatten(0, 1))
-            styled = painted.unflatten(0, condition.shape[:2])[:, :-1].flatten(0, 1)  # (P K, 3, H, W)
-            with fabric.autocast():
-                kept, style = loss(styled, content, condition[:, :-1].flatten(0, 1))  # (P K,) both
-            anchors = loss.anchors(painted, photographed, condition.flatten(0, 1))  # (P (K + 1),)
-            total = kept.mean() + style.mean() + anchors.mean()
-            fabric.backward(total)
-            fabric.clip_gradients(model, optimizer, max_norm=config.max_gradient_norm)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            average.update_parameters(network)
-            losses.append(fabric.all_reduce(torch.stack([kept.mean(), style.mean(), anchors.mean()]).detach(), reduce_op="mean"))
+            losses = take_step({"images": draw_images(placed, config, *place), "condition": draw_conditions(config, *place)})
+            for name, value in losses.items():
+                totals[name] += value / config.steps
+        means = {name: fabric.all_reduce(total, reduce_op="mean").item() for name, total in totals.items()}
         if fabric.is_global_zero:
             with fabric.autocast():
                 measured = measure(average.module, photographs, loss, config)
             seconds = time.perf_counter() - began
             duration_s += seconds
-            content_loss, style_loss, anchor_loss = torch.stack(losses).mean(0).tolist()
-            log.write(epoch, content=content_loss, style=style_loss, anchors=anchor_loss, **measured, seconds=seconds)
+            log.write(epoch, **means, **measured, seconds=seconds)
             save(run, network, average, optimizer, epoch=epoch + 1, duration_s=duration_s, trained_at=time.time())
             write_sheet(run.directory / "sheets" / f"{epoch:03d}.png", average.module, photographs)
         fabric.barrier()
@@ -79,8 +73,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: Config, step: in
     steps = config.epochs * config.steps
     warm = (step + 1) / config.warmup_steps if config.warmup_steps else 1.0
     down = (steps - step) / (config.cooldown_share * steps) if config.cooldown_share else 1.0
-    for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * min(1.0, warm, down)
+    set_rate(optimizer, config.learning_rate * min(1.0, warm, down))
 
 
 @torch.no_grad()
