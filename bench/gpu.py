@@ -218,17 +218,22 @@ def _memory(provider: str) -> int | None:
 
 
 def _gpu_memory() -> int | None:
-    """What the first GPU that is visible has given away, to all who use it; None if that is not told, as of a part of one (MIG)."""
-    mebibytes = _nvidia_smi() or ""
+    """What this process holds of the first GPU that is visible; where processes are not told apart, what all of them do.
+
+    None if neither is told, as of a part of a GPU (MIG).
+    """
+    rows = [row.partition(", ") for row in (_nvidia_smi("--query-compute-apps=pid,used_memory") or "").splitlines()]
+    own = [mebibytes for pid, _, mebibytes in rows if pid == str(os.getpid())]
+    mebibytes = own[0] if own and own[0].isdecimal() else _nvidia_smi() or ""
     return int(mebibytes) << 20 if mebibytes.isdecimal() else None
 
 
-def _nvidia_smi() -> str | None:
+def _nvidia_smi(query: str = "--query-gpu=memory.used") -> str | None:
     """What it says of the memory in use, "[N/A]" among others; None without a GPU."""
     device = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0] or "0"
-    query = ["nvidia-smi", f"--id={device}", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    command = ["nvidia-smi", f"--id={device}", query, "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

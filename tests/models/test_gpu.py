@@ -43,6 +43,14 @@ def test_the_same_path_through_the_processor_agrees_and_is_not_called_a_gpu(tmp_
     assert done.stdout.count(": flat\n") == 2
 
 
+def test_memory_is_that_of_this_process_where_nvidia_smi_tells_processes_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = f"548, 66\n{os.getpid()}, 2650\n{os.getpid() + 1}, 14444"
+    (program := tmp_path / "nvidia-smi").write_text(f'#!/bin/sh\ncase "$2" in *apps*) echo "{told}";; *) echo 17160;; esac\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpu._gpu_memory() == 2650 << 20
+
+
 @pytest.mark.parametrize(("said", "read"), [("23642", 23642 << 20), ("[N/A]", None), ("[Insufficient Permissions]", None), ("", None)])
 def test_memory_that_nvidia_smi_does_not_tell_is_not_called_flat(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: str, read: int | None

@@ -16,9 +16,10 @@ import torch
 from PIL import Image
 
 from app.contract.manifest import sha256
+from training.kit.config import ConfigError
 from training.kit.data import DataError, Source, extract
 from training.kit.run import Run
-from training.recipes.cyclegan import archive, synthetic
+from training.recipes.cyclegan import archive, synthetic, train
 from training.recipes.cyclegan.archive import find_heaps, horse2zebra
 from training.recipes.cyclegan.config import Config
 from training.recipes.cyclegan.data import draw_batch, load, without_twins
@@ -153,6 +154,22 @@ def test_batches_are_crops_of_training_pictures_and_the_same_for_the_same_seed(f
         if matches.any():
             return
     raise AssertionError("the crop is in no training picture")
+
+
+def test_a_crop_made_smaller_shows_as_much_of_the_picture(finished_run: Run[Config]) -> None:
+    domain = load(finished_run).a
+    whole, small = (draw_batch(domain, 32 // shrink, 4, torch.Generator().manual_seed(7), shrink) for shrink in (1, 2))
+    assert small.shape == (4, 3, 16, 16)
+    means = whole.unflatten(3, (16, 2)).unflatten(2, (16, 2)).float().mean((3, 5))
+    assert torch.equal(small, means.round().byte())
+
+
+def test_crops_that_no_stored_picture_holds_are_refused_before_anything_is_drawn(tmp_path: Path) -> None:
+    config = Config(synthetic_pictures=2, stored_size=36, small_epochs=1, small_crop_size=24, small_shrink=2)
+    run = Run("cyclegan", "tiny", config, tmp_path, None)
+    with pytest.raises(ConfigError, match=r"crops of 24 px, 2 times as large, need pictures stored so large"):
+        train.main(run)
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_seed_draws_other_blobs(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.kit.cuda_graph import StepGraph, Tensors, place_optimizer, set_rate
+from training.kit.cuda_graph import StepGraph, Tensors, follow, place_optimizer, set_rate
 
 CPU = torch.device("cpu")
 STEPS = 9
@@ -32,10 +32,10 @@ class Learner:
         return {"loss": loss.detach()}
 
 
-def learn(device: torch.device) -> tuple[Learner, list[float]]:
+def learn(device: torch.device, record: bool = True) -> tuple[Learner, list[float]]:
     learner, draws = Learner(device), torch.Generator().manual_seed(1)
     place_optimizer(learner.optimizer, device)
-    take_step, losses = StepGraph(learner, device), []
+    take_step, losses = StepGraph(learner, device, record), []
     for step in range(STEPS):
         set_rate(learner.optimizer, 0.1 / (1 + step))
         x = torch.randn(4, 3, generator=draws)
@@ -50,12 +50,22 @@ def test_on_a_cpu_a_step_is_called_as_it_is() -> None:
     assert learner.optimizer.param_groups[0]["lr"] == pytest.approx(0.1 / STEPS)
 
 
+def test_an_average_follows_by_its_decay() -> None:
+    network, average = nn.Linear(2, 1), nn.Linear(2, 1)
+    before = [parameter.detach().clone() for parameter in average.parameters()]
+    follow(average, network, decay=0.75)
+    for old, new, parameter in zip(before, average.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(new, 0.75 * old + 0.25 * parameter)
+        assert new.requires_grad  # as it was
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="NOT SHOWN: there is no GPU here")
 def test_on_a_gpu_a_recorded_step_learns_the_same() -> None:
     (plain, expected), (recorded, losses) = learn(CPU), learn(torch.device("cuda"))
     assert recorded.runs == 8  # of each of two kinds three warm up, and one is recorded
     assert losses == pytest.approx(expected, rel=1e-3, abs=1e-5)
     torch.testing.assert_close(recorded.network.weight.cpu(), plain.network.weight, rtol=1e-3, atol=1e-4)
+    assert learn(torch.device("cuda"), record=False)[0].runs == STEPS
 
 
 def test_an_optimiser_goes_on_on_a_cpu_after_a_gpu() -> None:

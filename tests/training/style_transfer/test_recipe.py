@@ -88,7 +88,7 @@ def test_the_yardstick_is_the_same_loss_on_the_same_photographs(finished_run: Ru
 
 
 @pytest.mark.parametrize(
-    ("changes", "computed"), [({}, 0), ({"precision": "bf16-mixed"}, 6), ({"yardstick_learning_rate": 0.1}, 6), ({"seed": 2}, 6)]
+    ("changes", "computed"), [({}, 0), ({"precision": "bf16-mixed"}, 0), ({"yardstick_learning_rate": 0.1}, 6), ({"seed": 2}, 6)]
 )
 def test_a_yardstick_is_read_back_where_all_that_it_depends_on_is_the_same(
     finished_run: Run[Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], computed: int

@@ -13,7 +13,6 @@ class NetConfig:
     width: int = 16  # channels at full size, twice and four times as many below; Johnson et al. have 32
     blocks: int = 5
     share: float = 0.5  # of the photograph in the answer, where a style starts
-    skips: bool = False  # what the way down saw also goes to the way up
 
 
 @dataclass(frozen=True)

@@ -60,16 +60,15 @@ class Block(nn.Module):
 class TransformNet(nn.Module):
     """Images in [0, 1] and weights of the styles to painted images; training sees them before they are clamped."""
 
-    def __init__(self, styles: int, width: int = 16, blocks: int = 5, share: float = 0.5, skips: bool = False) -> None:
+    def __init__(self, styles: int, width: int = 16, blocks: int = 5, share: float = 0.5) -> None:
         """The last of the `styles` rows is the neutral one, which starts as the photograph itself; `share` is where the others start."""
         super().__init__()
         self.stem = StyledConv(styles, 3, width, STEM_KERNEL)
         self.down1 = StyledConv(styles, width, 2 * width, stride=2)
         self.down2 = StyledConv(styles, 2 * width, 4 * width, stride=2)
         self.blocks = nn.ModuleList(Block(styles, 4 * width) for _ in range(blocks))
-        self.skips = skips
-        self.up1 = StyledConv(styles, (6 if skips else 4) * width, 2 * width)
-        self.up2 = StyledConv(styles, (3 if skips else 2) * width, width)
+        self.up1 = StyledConv(styles, 4 * width, 2 * width)
+        self.up2 = StyledConv(styles, 2 * width, width)
         self.canvas = nn.Conv2d(width, 3, CANVAS_KERNEL, padding=CANVAS_KERNEL // 2, padding_mode="reflect", bias=False)
         self.share = nn.Parameter(torch.full((styles, 1), share))
         with torch.no_grad():
@@ -84,15 +83,11 @@ class TransformNet(nn.Module):
         x = self.down2(half, condition)  # (B, 4C, H / 4, W / 4)
         for block in self.blocks:
             x = block(x, condition)
-        x = self.up1(self.beside(enlarge(x, half), half), condition)  # (B, 2C, H / 2, W / 2)
-        x = self.up2(self.beside(enlarge(x, full), full), condition)  # (B, C, H, W)
+        x = self.up1(enlarge(x, half), condition)  # (B, 2C, H / 2, W / 2)
+        x = self.up2(enlarge(x, full), condition)  # (B, C, H, W)
         share = (condition @ self.share)[:, :, None, None]  # (B, 1, 1, 1)
         out: Tensor = share * images + self.canvas(x)
         return out
-
-    def beside(self, x: Tensor, earlier: Tensor) -> Tensor:
-        """What the way down had at this size, next to what came up (Ronneberger et al. 2015, arXiv:1505.04597)."""
-        return torch.cat([x, earlier], 1) if self.skips else x
 
 
 def enlarge(x: Tensor, like: Tensor) -> Tensor:
@@ -105,7 +100,7 @@ def with_new_style(network: TransformNet) -> TransformNet:
     state = network.state_dict()
     for name, rows in style_rows(network).items():
         state[name] = torch.cat([rows[:-1], rows[:-1].mean(0, keepdim=True), rows[-1:]])  # (S, C) -> (S + 1, C)
-    grown = TransformNet(len(state["share"]), network.stem.conv.out_channels, len(network.blocks), skips=network.skips)
+    grown = TransformNet(len(state["share"]), network.stem.conv.out_channels, len(network.blocks))
     grown.load_state_dict(state)
     return grown.to(memory_format=torch.channels_last)
 

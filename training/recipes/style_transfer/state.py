@@ -20,7 +20,7 @@ from training.recipes.style_transfer.shipped import read_exported
 
 
 def build(config: Config) -> TransformNet:
-    network = TransformNet(len(config.paintings) + 1, config.net.width, config.net.blocks, config.net.share, config.net.skips)
+    network = TransformNet(len(config.paintings) + 1, config.net.width, config.net.blocks, config.net.share)
     return network.to(memory_format=torch.channels_last)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
@@ -50,7 +49,7 @@ def test_images(run: Run[Config]) -> tuple[list[str], Tensor]:
 
 def compute(run: Run[Config], loss: PaintingLoss, paintings: list[str], optimizer: Optimizer) -> list[list[Descent]]:
     """[photograph][painting]; what an earlier call finished is read back. Painting i with photograph i (mod N) is for the contact sheet."""
-    config, fabric = run.config, launch_fabric(run.config.threads, run.config.precision)
+    config, fabric = run.config, launch_fabric(run.config.threads)  # in float32, whatever trained the network
     names, images = test_images(run)
     loss = loss.to(fabric.device)
     pairs = [(number, place) for number in range(len(names)) for place in range(len(paintings))]
@@ -61,7 +60,7 @@ def compute(run: Run[Config], loss: PaintingLoss, paintings: list[str], optimize
         settings = settings_of(run, paintings[place], images[number])
         state = checkpoint.load(path)
         if state is None or state["settings"] != settings or len(state["losses"]) < steps:
-            state = descend(fabric, loss, images[number : number + 1], place, optimizer, config, steps) | {"settings": settings}
+            state = descend(fabric.device, loss, images[number : number + 1], place, optimizer, config, steps) | {"settings": settings}
             checkpoint.save(path, state)
         found[number].append(Descent(state["losses"], state["picture"], state["last_picture"]))
     return found
@@ -90,7 +89,6 @@ def settings_of(run: Run[Config], painting: str, image: Tensor) -> dict[str, Any
         "px": config.evaluated_px,
         "painting_px": config.painting_px,
         "gatys_steps": config.gatys_steps,
-        "precision": config.precision,
         "learning_rate": config.yardstick_learning_rate,
         "painting_sha256": hashlib.sha256(painting_file(run, painting)).hexdigest(),
         "photograph_sha256": hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest(),
@@ -98,16 +96,14 @@ def settings_of(run: Run[Config], painting: str, image: Tensor) -> dict[str, Any
 
 
 def descend(
-    fabric: Fabric, loss: PaintingLoss, image: Tensor, place: int, optimizer: Optimizer, config: Config, steps: int
+    device: torch.device, loss: PaintingLoss, image: Tensor, place: int, optimizer: Optimizer, config: Config, steps: int
 ) -> dict[str, Any]:
-    condition = torch.eye(len(loss.weights) + 1, device=fabric.device)[place : place + 1]  # (1, S + 1)
-    image = image.to(fabric.device)
-    with fabric.autocast():
-        content = loss.perceptual.content(image)
+    condition = torch.eye(len(loss.weights) + 1, device=device)[place : place + 1]  # (1, S + 1)
+    image = image.to(device)
+    content = loss.perceptual.content(image)
 
     def total(painted: Tensor) -> Tensor:
-        with fabric.autocast():
-            kept, style = loss(painted, content, condition)
+        kept, style = loss(painted, content, condition)
         return (kept + style).sum()
 
     descent = ImageDescent(image, total, optimizer, config.yardstick_learning_rate)
