@@ -123,10 +123,11 @@ class ModelRepository:
         """
         await self._change(self._follow_all)
 
-    def unserved(self) -> list[tuple[str, str]]:
+    async def unserved(self) -> list[tuple[str, str]]:
         """(name, version) of what lies in the folder and was unloaded, or came after the start."""
         try:
-            found = listed(self._loader.folders(logging.DEBUG))  # whoever asks brings no warnings about
+            folders = await asyncio.to_thread(self._loader.folders, logging.DEBUG)  # whoever asks brings no warnings about
+            found = listed(folders)
         except OSError:
             return []
         return [(name, version) for name, version in found if version not in self._versions.get(name, {})]

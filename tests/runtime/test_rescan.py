@@ -171,7 +171,7 @@ async def test_one_model_is_loaded_without_the_others(models: Path, load: Load) 
     write_colour_model(models, version="2")
     await repository.load("words")
     assert (repository.versions("words"), repository.versions("colours")) == (["2", "1"], ["1"])
-    assert repository.unserved() == [("colours", "2")]
+    assert await repository.unserved() == [("colours", "2")]
     break_manifest(write_word_model(models, version="3"))
     with pytest.raises(ModelRejected, match="version 3: manifest"):
         await repository.load("words")
@@ -181,10 +181,10 @@ async def test_one_model_is_loaded_without_the_others(models: Path, load: Load) 
 async def test_what_was_unloaded_comes_back_with_the_next_scan(models: Path, load: Load) -> None:
     repository = load(models)
     await repository.unload("words")
-    assert repository.unserved() == [("words", "1")]
+    assert await repository.unserved() == [("words", "1")]
     await repository.rescan()
     assert repository.get("words").name == "words"
-    assert repository.unserved() == []
+    assert await repository.unserved() == []
 
 
 async def test_a_model_that_is_not_well_is_loaded_again(models: Path, load: Load) -> None:
@@ -284,7 +284,7 @@ async def test_a_root_that_is_gone_changes_nothing(models: Path, load: Load, cap
     await repository.rescan()
     assert repository.all_served() == before
     assert "cannot be read (No such file or directory): nothing changes, what is served stays" in caplog.text
-    assert repository.unserved() == []
+    assert await repository.unserved() == []
     with pytest.raises(ModelRejected, match="the model repository cannot be read"):
         await repository.load("words")
     move(away, models)
@@ -354,5 +354,5 @@ async def test_whoever_asks_for_the_folder_brings_no_warnings_about(models: Path
         f"{models}/words/02 is not served: a version is a whole number from 1 on, without zeros before it; rename the folder"
     ]
     caplog.clear()
-    assert repository.unserved() == []
+    assert await repository.unserved() == []
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

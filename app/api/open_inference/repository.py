@@ -42,7 +42,8 @@ async def get_index(request: Request) -> list[IndexEntry]:
         IndexEntry(name=status.name, version=status.version, state=STATES[status.state], reason=status.reason or "")
         for status in found.statuses()
     ]
-    entries += [IndexEntry(name=name, version=version, state="UNAVAILABLE", reason="not loaded") for name, version in found.unserved()]
+    unserved = await found.unserved()
+    entries += [IndexEntry(name=name, version=version, state="UNAVAILABLE", reason="not loaded") for name, version in unserved]
     return [entry for entry in entries if not asked.ready or entry.state == "READY"]
 
 

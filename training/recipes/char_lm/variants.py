@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from training.kit.export import export, open_session
+from training.kit.half import store_half
 from training.recipes.char_lm import graph
 from training.recipes.char_lm.model import CharLSTM
 from training.recipes.char_lm.quantized import QuantizedStep
@@ -37,7 +36,8 @@ def write(network: CharLSTM, folder: Path) -> dict[str, Path]:
     full, half, dynamic, eight_bits, seven_bits = files.values()
     inputs, outputs = tensor_specs(network)
     export("float32", Step(network), full, inputs, outputs, parity_cases(network), ATOL)
-    onnx.save(stored_in_half(onnx.load(full)), half)
+    shutil.copy(full, half)
+    store_half(half)
     quantize_dynamic(full, dynamic, op_types_to_quantize=["LSTM"], per_channel=True, weight_type=QuantType.QInt8)
     graph.write(QuantizedStep(network, weight_limit=127), eight_bits)
     graph.write(QuantizedStep(network), seven_bits)
@@ -82,18 +82,3 @@ def batch_dependence(reader: Reader, ids: Ids, batch: int = 32, length: int = 50
     together, _ = reader.read(rows, reader.zero_state(batch))
     alone = [reader.read(row[None], reader.zero_state(1))[0][0] for row in rows[:4]]
     return float(np.abs(together[:4] - np.stack(alone)).max())
-
-
-def stored_in_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Large float32 weights as float16, and a Cast behind each, which ONNX Runtime computes once, when it loads the file."""
-    casts = []
-    for weights in model.graph.initializer:
-        array: NDArray[Any] = numpy_helper.to_array(weights)
-        if array.dtype == np.float32 and array.ndim > 1:
-            name = weights.name
-            weights.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{name}.half"))
-            casts.append(helper.make_node("Cast", [weights.name], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    return model
