@@ -28,7 +28,8 @@ from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.kit.sanity import InsaneFigure
 from training.recipes.sentiment import export, finetune, pretrain, train
-from training.recipes.sentiment.config import Config
+from training.recipes.sentiment.card import film_reviews
+from training.recipes.sentiment.config import Config, DataConfig
 from training.recipes.sentiment.data import load_split
 from training.recipes.sentiment.evaluate import check_sane
 from training.recipes.sentiment.export import inputs
@@ -165,3 +166,9 @@ def test_a_refused_export_leaves_the_model_repository_alone(finished_run: Run[Co
 def test_a_figure_that_cannot_be_true_fails_the_run(accuracy: float) -> None:
     with pytest.raises(InsaneFigure, match="look for a bug"):
         check_sane({"accuracy": {"value": accuracy}})
+
+
+def test_what_the_card_says_of_the_data_is_what_the_run_read() -> None:
+    described = film_reviews(DataConfig(max_tokens=100, head_tokens=30), {"train": 1_000, "unlabelled": 2_500})
+    assert "on 3,500 reviews and fine-tuned on 1,000 labelled ones" in described.description
+    assert "A text of more than 100 tokens is read by its first 30 and its last 70." in described.limitations

@@ -65,7 +65,8 @@ def write_manifest(run: Run[Config], folder: Path, graph: Graph, evaluation: dic
     text = processor(run, folder)
     request = inputs([text.load(folder).encode(GOLDEN_REQUEST).input_ids])
     rows = RunLog(run.directory / "short_texts", quiet=True).rows()
-    described = card.SYNTHETIC if run.config.data.synthetic_reviews else card.FILM_REVIEWS
+    data = run.config.data
+    described = card.SYNTHETIC if data.synthetic_reviews else card.film_reviews(data, evaluation["splits"])
     ModelManifest(
         schema_version=1,
         name=run.recipe,
