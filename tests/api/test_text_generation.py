@@ -128,7 +128,8 @@ def test_a_wrong_field_is_refused_by_name(client: TestClient, fields: dict[str, 
 
 
 def test_too_much_is_too_large(client: TestClient) -> None:
-    assert_refused(client.post(URL, json={"max_tokens": 4097}), 413, "input_too_large", param="max_tokens", says="4,096")
+    for max_tokens, said in ((4097, "is 4,097; the limit is 4,096"), (10**400, f"is {10**400:,}"[:67] + "; the limit is 4,096")):
+        assert_refused(client.post(URL, json={"max_tokens": max_tokens}), 413, "input_too_large", param="max_tokens", says=said)
     assert_refused(client.post(URL, json={"prompt": "a" * 3001}), 413, "input_too_large", param="prompt", says="3,001 characters")
 
 

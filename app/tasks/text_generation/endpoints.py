@@ -30,6 +30,7 @@ from app.api.error_handlers import ERROR_RESPONSES
 from app.api.event_stream import EventStream, describe_events, error_event, event
 from app.api.models import model_ref
 from app.api.state import settings
+from app.api.validation import MAX_ECHO_CHARS
 from app.contract.sampling import SamplingOptions
 from app.errors import InputTooLarge
 from app.runtime.generative_model import GenerativeModel
@@ -102,7 +103,8 @@ def check_prompt(prompt: Sized, limits: Settings) -> None:
 def check_work(max_tokens: int, prompts: Sequence[Sized], texts_per_prompt: int, limits: Settings) -> None:
     """Whether one request may ask for so much. Raises InputTooLarge."""
     if max_tokens > limits.max_generated_tokens:
-        raise InputTooLarge(f"max_tokens is {max_tokens:,}; the limit is {limits.max_generated_tokens:,}", param="max_tokens")
+        said = f"{max_tokens:,}"[:MAX_ECHO_CHARS]
+        raise InputTooLarge(f"max_tokens is {said}; the limit is {limits.max_generated_tokens:,}", param="max_tokens")
     tokens = texts_per_prompt * sum(len(prompt) + max_tokens for prompt in prompts)
     if tokens > limits.max_request_tokens:
         texts = f"{len(prompts) * texts_per_prompt:,} texts of up to {max_tokens:,} tokens, with their prompts,"
