@@ -23,6 +23,7 @@ from training.kit.config import ConfigError
 from training.kit.data import DataError
 from training.kit.export import ExportError, open_session
 from training.kit.run import Run
+from training.kit.sanity import InsaneFigure
 from training.recipes.style_transfer import add_style, evaluate, export, synthetic, train, yardstick
 from training.recipes.style_transfer.config import Config
 from training.recipes.style_transfer.data import find_photographs, load
@@ -231,3 +232,10 @@ def test_data_that_is_missing_is_named(make_run: MakeRun, tmp_path: Path) -> Non
     run = dataclasses.replace(make_run(tmp_path, "synthetic=false"), data_root=tmp_path)
     with pytest.raises(DataError, match=r"holds none of photos_256\.tar, photos, photographs"):
         train.main(run)
+
+
+def test_a_run_whose_losses_are_no_numbers_ends_and_keeps_nothing_of_that_epoch(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path, "learning_rate=1e30", "warmup_steps=0")
+    with pytest.raises(InsaneFigure, match=r"the losses of epoch 0 are .* go on with a lower learning_rate"):
+        train.main(run)
+    assert not run.checkpoint.exists()

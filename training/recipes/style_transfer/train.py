@@ -6,6 +6,7 @@ come from (seed, epoch, step). With several processes each one takes its part of
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 
@@ -19,6 +20,7 @@ from training.kit.cuda_graph import StepGraph, place_optimizer, set_rate
 from training.kit.processes import launch_fabric
 from training.kit.run import Run
 from training.kit.run_log import RunLog
+from training.kit.sanity import InsaneFigure
 from training.recipes.style_transfer.batches import draw_conditions, draw_images
 from training.recipes.style_transfer.config import Config
 from training.recipes.style_transfer.data import Photographs, load
@@ -57,6 +59,8 @@ def main(run: Run[Config]) -> None:
             for name, value in losses.items():
                 totals[name] += value / config.steps
         means = {name: fabric.all_reduce(total, reduce_op="mean").item() for name, total in totals.items()}
+        if not all(map(math.isfinite, means.values())):
+            raise InsaneFigure(f"the losses of epoch {epoch} are {means}: its weights are not kept; go on with a lower learning_rate")
         if fabric.is_global_zero:
             with fabric.autocast():
                 measured = measure(average.module, photographs, loss, config)
