@@ -12,13 +12,14 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(firstword $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python; done))
 
+NO_TORCH := 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") and "torch is in .venv-test")'
 TINY_RUNS := runs/tiny
 RECIPES = $(subst _,-,$(patsubst training/recipes/%/export.py,%,$(wildcard training/recipes/*/export.py)))
 
 unexport PYTHONDONTWRITEBYTECODE # each process would compile all that it imports: a server starts in half the time, a test of many in less
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-server test-training lint format bench fuzz soak train-tiny clean
+.PHONY: help serve test test-e2e test-server test-training lint format bench fuzz soak train-tiny clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,21 +27,27 @@ help: ## List the targets
 serve: $(SERVE_VENV)/.installed ## Start the server on http://127.0.0.1:8000 (RUNTIME=gpu for CUDA; settings: AXON_*, see README.md)
 	@$(SERVE_VENV)/bin/axon serve
 
-test: ## Run every test: the server's without torch, and beside them the training's, on what those leave of the machine
+test: ## Run every test, in three parts beside each other; the server's parts without torch
 	@$(MAKE) --no-print-directory -j2 .venv-test/.installed .venv-dev/.installed
-	@echo "The training's tests run beside the server's; what they say comes at the end."
-	@log=$$(mktemp); $(MAKE) --no-print-directory test-training >"$$log" 2>&1 & training=$$!; \
-	$(MAKE) --no-print-directory test-server; server=$$?; \
-	wait $$training; trained=$$?; cat "$$log"; rm -f "$$log"; exit $$((server || trained))
+	@echo "Three parts beside each other; the other two say at the end what they found."
+	@logs=$$(mktemp -d); running=; failed=0; for part in server training; do \
+		$(MAKE) --no-print-directory test-$$part >"$$logs/$$part" 2>&1 & running="$$running $$!"; done; \
+	$(MAKE) --no-print-directory test-e2e || failed=1; \
+	for one in $$running; do wait $$one || failed=1; done; cat "$$logs/server" "$$logs/training"; rm -r "$$logs"; exit $$failed
+
+test-e2e: .venv-test/.installed
+	@.venv-test/bin/python -c $(NO_TORCH)
+	@echo "The running server, where torch is not installed:"
+	@.venv-test/bin/python -m pytest tests/e2e
 
 test-server: .venv-test/.installed
-	@.venv-test/bin/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") and "torch is in .venv-test")'
-	@echo "The server, where torch is not installed:"
-	@.venv-test/bin/python -m pytest --ignore=tests/training
+	@.venv-test/bin/python -c $(NO_TORCH)
+	@echo "The server's parts, where torch is not installed:"
+	@nice -n 5 .venv-test/bin/python -m pytest --ignore=tests/e2e --ignore=tests/training
 
 test-training: .venv-dev/.installed
 	@echo "The training, with torch:"
-	@OMP_NUM_THREADS=1 nice -n 19 .venv-dev/bin/python -m pytest tests/training
+	@OMP_NUM_THREADS=1 nice -n 10 .venv-dev/bin/python -m pytest tests/training
 
 lint: .venv-test/.installed ## Check format, style, types, import contracts and Dockerfiles
 	@.venv-test/bin/ruff format --check

@@ -9,8 +9,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,10 @@ def missing_program() -> str | None:
     return next((name for name in ("chromium", "chromedriver") if shutil.which(name) is None), None)
 
 
+class StaleElement(Exception):
+    """The page was drawn anew after the element was found."""
+
+
 class Browser:
     """One tab. Every wait ends with an AssertionError that says what did not come."""
 
@@ -34,8 +38,11 @@ class Browser:
 
     def _command(self, method: str, path: str, **body: Any) -> Any:
         response = self._session.request(method, path, **({"json": body} if method == "POST" else {}))
+        value = response.json()["value"]
+        if response.status_code == 404 and value["error"] == "stale element reference":
+            raise StaleElement(value["message"])
         assert response.status_code == 200, response.text
-        return response.json()["value"]
+        return value
 
     def open(self, url: str) -> None:
         self._command("POST", "url", url=url)
@@ -54,21 +61,34 @@ class Browser:
             time.sleep(0.1)
         raise AssertionError(f"{selector} did not appear; the page says:\n{self.run('return document.body.innerText')}")
 
+    def wait_until(self, expression: str) -> None:
+        """Until this JavaScript is true."""
+        give_up_at = time.monotonic() + WAIT_S
+        while not self.run(f"return {expression}"):
+            assert time.monotonic() < give_up_at, f"{expression} never came true"
+            time.sleep(0.05)
+
     def click(self, selector: str) -> None:
-        element = self.find(selector)
-        self.run("arguments[0].scrollIntoView({block: 'center'})", {ELEMENT: element})
-        self._command("POST", f"element/{element}/click")
+        def scroll_and_click(element: str) -> None:
+            self.run("arguments[0].scrollIntoView({block: 'center'})", {ELEMENT: element})
+            self._command("POST", f"element/{element}/click")
+
+        self._of(selector, scroll_and_click)
 
     def press(self, selector: str, keys: str) -> None:
         """Keys while the element has the focus; arrows and the like are WebDriver's code points, U+E000 and above."""
-        self._command("POST", f"element/{self.find(selector)}/value", text=keys)
-
-    def type(self, selector: str, text: str) -> None:
-        """As keys that are pressed: some pages listen to nothing else."""
-        self._command("POST", f"element/{self.find(selector)}/value", text=text)
+        self._of(selector, lambda element: self._command("POST", f"element/{element}/value", text=keys))
 
     def text(self, selector: str) -> str:
-        return str(self._command("GET", f"element/{self.find(selector)}/text"))
+        return str(self._of(selector, lambda element: self._command("GET", f"element/{element}/text")))
+
+    def _of(self, selector: str, ask: Callable[[str], Any]) -> Any:
+        """What `ask` says of the element that fits; where the page was drawn anew meanwhile, of the one that fits then."""
+        give_up_at = time.monotonic() + WAIT_S
+        while True:
+            with suppress(StaleElement):
+                return ask(self.find(selector))
+            assert time.monotonic() < give_up_at, f"{selector} is drawn anew again and again"
 
     def requested(self) -> list[str]:
         """Every address that the page has asked since this was last called; not those that the page's own policy forbade."""

@@ -10,7 +10,7 @@ import pytest
 
 from tests.character_models import write_summing_model
 from tests.drawing_models import write_tinting_model, write_turning_model
-from tests.e2e.browser import HOST, WAIT_S, Browser, chromium, missing_program
+from tests.e2e.browser import HOST, Browser, chromium, missing_program
 from tests.e2e.server import RunningServer, running_server
 from tests.model_repository import forget_origin, target, write_colour_model, write_word_model
 
@@ -96,13 +96,6 @@ def open_demo(browser: Browser, server: RunningServer, model: str) -> None:
     browser.find(f"body[data-model='{model}']")
 
 
-def wait_for(browser: Browser, expression: str) -> None:
-    give_up_at = time.monotonic() + WAIT_S
-    while not browser.run(f"return {expression}"):
-        assert time.monotonic() < give_up_at, f"{expression} never came true"
-        time.sleep(0.05)
-
-
 def test_the_demo_page_decides_about_a_drawn_spot(browser: Browser, server: RunningServer) -> None:
     browser.requested()
     open_demo(browser, server, "skin-lesion")
@@ -157,7 +150,7 @@ def test_of_two_quick_choices_the_demo_page_shows_the_later_one(browser: Browser
     browser.find("#models a[href='#sentiment'][aria-current='page']")
     browser.run("location.hash = '#anna'")
     browser.find("body[data-model='anna']")
-    wait_for(browser, "window.came")
+    browser.wait_until("window.came")
     time.sleep(0.5)
     assert browser.run("return document.body.dataset.model") == "anna"
     assert "anna/1" in browser.text("#card p:last-child")

@@ -181,14 +181,16 @@ no_browser = pytest.mark.skipif(missing_program() is not None, reason=f"NOT TEST
 @no_browser
 def test_the_demo_page_asks_for_the_key_and_works_with_it(browser: Browser, server: RunningServer) -> None:
     def enter(key: str) -> None:
-        browser.find("#panel form")
+        browser.find("#panel form:not([data-used])")
         browser.run("document.querySelector('#panel input').value = arguments[0]", key)
+        browser.run("document.querySelector('#panel form').dataset.used = true")
         browser.click("#panel button")
 
     browser.open(f"http://{HOST}:{server.port}/#words")
     assert browser.text("#panel .error").startswith("this needs an API key")
     enter("a-wrong-key-0123456789")
-    browser.find("#panel .error")
+    browser.find("#panel form:not([data-used])")  # it is asked for again
+    assert browser.text("#panel .error") == "the API key is not one of this server's"
     assert browser.run("return document.body.dataset.model ?? null") is None
     enter(KEY)
     browser.find("body[data-model='words']")
@@ -214,7 +216,7 @@ def test_swagger_ui_has_a_button_for_the_key_and_sends_it(browser: Browser, serv
     browser.open(f"http://{HOST}:{server.port}/docs")
     assert status_of("metrics_metrics").startswith("401")
     browser.click(".btn.authorize")
-    browser.type(".auth-container input", KEY)
+    browser.press(".auth-container input", KEY)
     browser.click(".auth-btn-wrapper .authorize")
     browser.click(".auth-btn-wrapper .btn-done")
     assert status_of("list_models_v1").startswith("200")

@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 from bench.clients import post
-from bench.open_loop import open_loop, percentile
+from bench.open_loop import Answered, open_loop, percentile
 from tests.e2e.server import RunningServer, running_server, wait_for
 from tests.slow_models import write_slow_model
 
@@ -44,6 +44,24 @@ def runs_of(server: RunningServer) -> float:
     return server.metric('axon_inference_exec_count_total{model="slow"')
 
 
+def at_twice_its_capacity(server: RunningServer, request: bytes, seconds: float) -> tuple[list[Answered], float]:
+    """The answers, and what one request alone takes. A machine whose pace changed meanwhile was not asked for twice what it can do:
+    it is asked again, a few times.
+    """
+    after_s = time_alone(server, request)
+    for _ in range(5):
+        before_s = after_s
+        answers = asyncio.run(open_loop(server.port, request, per_s=2 / before_s, seconds=seconds))
+        after_s = time_alone(server, request)
+        if max(before_s, after_s) < 1.3 * min(before_s, after_s):
+            break
+    return answers, max(before_s, after_s)
+
+
+def time_alone(server: RunningServer, request: bytes) -> float:
+    return median(answer.latency_s for answer in asyncio.run(open_loop(server.port, request, per_s=20, seconds=0.6)))
+
+
 def test_at_twice_its_capacity_accepted_requests_are_answered_soon_and_the_others_refused_at_once(
     slow_models: Path, tmp_path: Path
 ) -> None:
@@ -51,10 +69,7 @@ def test_at_twice_its_capacity_accepted_requests_are_answered_soon_and_the_other
     from that, for a busy machine, and still far below what an unbounded queue would give: half the time of the whole test.
     """
     with running_server(slow_models, tmp_path / "log", cores=1, max_queue_size=QUEUE) as server:
-        request = asking("wait wait")
-        alone = asyncio.run(open_loop(server.port, request, per_s=20, seconds=0.6))
-        service_s = median(answer.latency_s for answer in alone)
-        answers = asyncio.run(open_loop(server.port, request, per_s=2 / service_s, seconds=2.5))
+        answers, service_s = at_twice_its_capacity(server, asking("wait wait"), seconds=2.5)
     assert {answer.status for answer in answers} == {200, 429}
     accepted, refused = ([answer.latency_s for answer in answers if answer.status == status] for status in (200, 429))
     assert percentile(accepted, 99) < 3 * (QUEUE + 2) * service_s + 0.2

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +15,7 @@ import torch
 from app.contract.manifest import ModelManifest, load_manifest
 from app.contract.text import CharacterProcessor
 from tests.training.char_lm.conftest import MakeRun
+from tests.training.processes import kill_once_written, run_in_two_processes
 from tests.training.tiny_runs import check_export_is_refused, copy_of, evaluate_other_graph
 from training.kit.data import DataError
 from training.kit.export import open_session
@@ -32,12 +28,11 @@ from training.recipes.char_lm.data import load
 from training.recipes.char_lm.evaluate import check_sane
 from training.recipes.char_lm.scoring import carried, served
 
-ROOT = Path(__file__).parents[3]
 NAME = "char-lm-tiny"
 
 
-def command(run: Run[Config], *overrides: str) -> list[str]:
-    return ["training", "char-lm", "train", "--preset", "tiny", "--run-folder", str(run.directory), *overrides]
+def arguments(run: Run[Config], *overrides: str) -> list[str]:
+    return ["char-lm", "train", "--preset", "tiny", "--run-folder", str(run.directory), *overrides]
 
 
 def manifest_of(run: Run[Config]) -> ModelManifest:
@@ -104,13 +99,7 @@ def test_the_variants_differ_in_size_and_hardly_in_quality(finished_run: Run[Con
 
 def test_a_run_that_was_killed_goes_on_to_the_same_result(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    process = subprocess.Popen([sys.executable, "-m", *command(run)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    give_up_at = time.monotonic() + 120
-    while not run.checkpoint.exists() and process.poll() is None and time.monotonic() < give_up_at:
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert run.checkpoint.exists()
+    kill_once_written(run.checkpoint, arguments(run))
     train.main(run)
     resumed, whole = (torch.load(folder.checkpoint, weights_only=True) for folder in (run, finished_run))
     for part in ("model", "average"):
@@ -123,9 +112,7 @@ def test_two_processes_compute_what_one_does(make_run: MakeRun, tmp_path: Path) 
     overrides = ["epochs=1", "net.hidden_dropout=0.0", "net.output_dropout=0.0"]
     alone, shared = make_run(tmp_path / "alone", *overrides), make_run(tmp_path / "shared", *overrides)
     train.main(alone)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([*launcher, *command(shared, *overrides)], cwd=ROOT, check=True, env=environment, capture_output=True, timeout=200)
+    run_in_two_processes(arguments(shared, *overrides))
     for key in ("train_loss", "validation_loss"):
         expected, found = ([row[key] for row in RunLog(run.directory, quiet=True).rows()] for run in (alone, shared))
         assert len(expected) == 1

@@ -10,11 +10,13 @@ from training.kit.run import Run
 from training.recipes.cyclegan import evaluate, export, train
 from training.recipes.cyclegan.config import Config
 
+SMALLER = ("epoch_steps=8",)
+
 
 @pytest.fixture(scope="session")
 def make_run() -> MakeRun:
     """A run of the tiny preset in a folder, with overrides."""
-    return maker(recipe, Config)
+    return maker(recipe, Config, *SMALLER)
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +13,8 @@ import torch
 from PIL import Image
 
 from app.contract.manifest import load_manifest
-from tests.training.cyclegan.conftest import MakeRun
+from tests.training.cyclegan.conftest import SMALLER, MakeRun
+from tests.training.processes import kill_once_written
 from training.kit.config import ConfigError, config_dict
 from training.kit.data import DataError
 from training.kit.export import open_session
@@ -31,8 +27,6 @@ from training.recipes.cyclegan.config import Config
 from training.recipes.cyclegan.data import load, stored_processor
 from training.recipes.cyclegan.state import PLATEAU, load_generators, resume
 from training.recipes.cyclegan.step import start
-
-ROOT = Path(__file__).parents[3]
 
 
 def model_folder(run: Run[Config]) -> Path:
@@ -136,7 +130,7 @@ def test_a_run_leaves_pictures_to_look_at(finished_run: Run[Config]) -> None:
 
 
 def test_discriminators_may_judge_pixels_as_in_the_paper(make_run: MakeRun, tmp_path: Path) -> None:
-    run = make_run(tmp_path, "net.features=[]", "epochs=1")
+    run = make_run(tmp_path, "net.features=[]", "epochs=1", "epoch_steps=20")
     train.main(run)
     (row,) = RunLog(run.directory, quiet=True).rows()
     assert 0 < row["discriminator_a"] < 0.5  # half of 1, were it always wrong
@@ -149,14 +143,8 @@ def test_a_pool_that_is_smaller_than_a_batch_is_refused(make_run: MakeRun, tmp_p
 
 def test_a_run_that_was_killed_goes_on_to_the_same_result(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    command = [sys.executable, "-m", "training", "cyclegan", "train", "--preset", "tiny", "--run-folder", str(run.directory)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    give_up_at = time.monotonic() + 120
-    while not run.checkpoint.exists() and process.poll() is None and time.monotonic() < give_up_at:
-        time.sleep(0.01)
-    time.sleep(0.1)  # into the second epoch
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    arguments = ["cyclegan", "train", "--preset", "tiny", "--run-folder", str(run.directory), *SMALLER]
+    kill_once_written(run.checkpoint, arguments, after_s=0.1)  # into the second epoch
     assert len(RunLog(run.directory, quiet=True).rows()) < run.config.epochs
     train.main(run)
     resumed, whole = (torch.load(each.checkpoint, weights_only=True) for each in (run, finished_run))

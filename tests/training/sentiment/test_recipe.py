@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +15,7 @@ import torch
 from app.contract.classification import softmax
 from app.contract.manifest import load_manifest
 from app.contract.text import TextProcessor, WordTokenizer
+from tests.training.processes import kill_once_written, run_in_two_processes
 from tests.training.sentiment.conftest import SMALLER, MakeRun
 from tests.training.tiny_runs import check_export_is_refused, copy_of, evaluate_other_graph
 from training.kit.data import DataError
@@ -35,12 +31,11 @@ from training.recipes.sentiment.evaluate import check_sane
 from training.recipes.sentiment.export import inputs
 from training.recipes.sentiment.synthetic import synthetic_reviews
 
-ROOT = Path(__file__).parents[3]
 UNLIMITED_PRECISION = 1e-5
 
 
-def command(run: Run[Config], *overrides: str) -> list[str]:
-    return ["training", "sentiment", "train", "--preset", "tiny", "--run-folder", str(run.directory), *SMALLER, *overrides]
+def arguments(run: Run[Config], *overrides: str) -> list[str]:
+    return ["sentiment", "train", "--preset", "tiny", "--run-folder", str(run.directory), *SMALLER, *overrides]
 
 
 def tokenizer_of(run: Run[Config]) -> WordTokenizer:
@@ -121,13 +116,7 @@ def test_the_manifest_states_what_the_graph_answers(finished_run: Run[Config]) -
 def test_a_run_that_was_killed_goes_on_to_the_same_result(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path)
     for file in (pretrain.FILE, finetune.FILE):  # once in each stage
-        process = subprocess.Popen([sys.executable, "-m", *command(run)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        give_up_at = time.monotonic() + 120
-        while not (run.directory / file).exists() and process.poll() is None and time.monotonic() < give_up_at:
-            time.sleep(0.005)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        assert (run.directory / file).exists()
+        kill_once_written(run.directory / file, arguments(run))
         assert not (run.directory / "mix.json").exists()
     train.main(run)
     for file in (pretrain.FILE, finetune.FILE):
@@ -141,9 +130,7 @@ def test_two_processes_compute_what_one_does(make_run: MakeRun, tmp_path: Path) 
     overrides = ["pretrain.dropout=0.0"] + [f"finetune.{name}_dropout=0.0" for name in ("word", "embedding", "head")]
     alone, shared = make_run(tmp_path / "alone", *overrides), make_run(tmp_path / "shared", *overrides)
     train.main(alone)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([*launcher, *command(shared, *overrides)], cwd=ROOT, check=True, env=environment, capture_output=True, timeout=200)
+    run_in_two_processes(arguments(shared, *overrides))
     for stage, key in (("pretrain", "language"), ("pretrain", "verdict"), ("finetune", "loss"), ("finetune", "validation_loss")):
         expected, found = ([row[key] for row in RunLog(run.directory / stage, quiet=True).rows()] for run in (alone, shared))
         assert len(expected) > 1

@@ -6,10 +6,8 @@ import dataclasses
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,8 @@ import torch
 
 from app.contract.classification import softmax
 from app.contract.manifest import load_manifest
-from tests.training.skin_lesion.conftest import MakeRun
+from tests.training.processes import kill_once_written
+from tests.training.skin_lesion.conftest import SMALLER, MakeRun
 from tests.training.tiny_runs import check_export_is_refused, copy_of
 from training.kit.config import ConfigError, config_dict
 from training.kit.data import DataError
@@ -39,8 +38,8 @@ from training.recipes.skin_lesion.teachers import check_teachers, load_teachers
 ROOT = Path(__file__).parents[3]
 
 
-def command(run: Run[Config], *overrides: str) -> list[str]:
-    return ["training", "skin-lesion", "train", "--preset", "tiny", "--run-folder", str(run.directory), *overrides]
+def arguments(run: Run[Config], *overrides: str) -> list[str]:
+    return ["skin-lesion", "train", "--preset", "tiny", "--run-folder", str(run.directory), *SMALLER, *overrides]
 
 
 def test_the_exported_model_is_accepted_by_the_contract(finished_run: Run[Config]) -> None:
@@ -121,15 +120,7 @@ def test_the_chosen_weights_score_what_was_written_of_them(finished_run: Run[Con
 
 def test_a_run_that_was_killed_goes_on_to_the_same_result(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path, "epochs=2")
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command(run, "epochs=2")], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    give_up_at = time.monotonic() + 120
-    while not run.checkpoint.exists() and process.poll() is None and time.monotonic() < give_up_at:
-        time.sleep(0.02)
-    time.sleep(0.5)  # into the second epoch
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_once_written(run.checkpoint, arguments(run, "epochs=2"), after_s=0.5)  # into the second epoch
     assert [row["epoch"] for row in RunLog(run.directory, quiet=True).rows()] == [0]
     train.main(run)
     resumed, whole = torch.load(run.checkpoint, weights_only=True), torch.load(finished_run.checkpoint, weights_only=True)
@@ -142,9 +133,9 @@ def test_two_processes_compute_what_one_does(make_run: MakeRun, tmp_path: Path) 
     overrides = ("epochs=1", "fixed_statistics=true", "dropout=0.0", "synthetic_lesions=140")
     alone, shared = make_run(tmp_path / "alone", *overrides), make_run(tmp_path / "shared", *overrides)
     train.main(alone)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([*launcher, *command(shared, *overrides)], cwd=ROOT, check=True, env=environment, capture_output=True, timeout=200)
+    subprocess.run([*launcher, *arguments(shared, *overrides)], cwd=ROOT, check=True, env=environment, capture_output=True, timeout=200)
     assert _losses(shared) == pytest.approx(_losses(alone), rel=1e-3)
 
 

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +12,7 @@ import pytest
 import torch
 
 from app.contract.manifest import load_manifest
+from tests.training.processes import kill_once_written
 from tests.training.style_transfer.conftest import MakeRun
 from tests.training.tiny_runs import check_export_is_refused, copy_of
 from training.kit.config import ConfigError
@@ -32,8 +28,6 @@ from training.recipes.style_transfer.losses import build_loss
 from training.recipes.style_transfer.model import with_new_style
 from training.recipes.style_transfer.state import load_network
 from training.recipes.style_transfer.yardstick import test_images as images_of_the_test_split
-
-ROOT = Path(__file__).parents[3]
 
 
 def answer(folder: Path, pixels: np.ndarray, condition: np.ndarray) -> np.ndarray:
@@ -146,14 +140,8 @@ def test_figures_are_means_and_their_ratio() -> None:
 
 def test_a_run_that_was_killed_goes_on_to_the_same_result(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    command = [sys.executable, "-m", "training", "style-transfer", "train", "--preset", "tiny", "--run-folder", str(run.directory)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not run.checkpoint.is_file() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    kill_once_written(run.checkpoint, ["style-transfer", "train", "--preset", "tiny", "--run-folder", str(run.directory)])
+    train.main(run)
     for expected, found in zip(load_network(finished_run)[0].parameters(), load_network(run)[0].parameters(), strict=True):
         torch.testing.assert_close(found, expected)
 

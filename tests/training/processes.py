@@ -1,0 +1,53 @@
+"""Processes that train: one that is killed, and two that share a run as under `torchrun`.
+
+They are forked from one that has imported PyTorch and the rest once, which takes longer than any of these runs.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import time
+from pathlib import Path
+
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+import training.__main__ as axon_train
+
+START_METHOD = "forkserver"
+FORKS = multiprocessing.get_context(START_METHOD)
+FORKS.set_forkserver_preload(["training.kit.processes", "torch._dynamo", "sklearn.linear_model"])
+
+
+def kill_once_written(file: Path, arguments: list[str], after_s: float = 0.0) -> None:
+    """`axon-train` with these arguments, killed (SIGKILL) so long after it wrote the file."""
+    process = FORKS.Process(target=_axon_train, args=(arguments,))
+    process.start()
+    give_up_at = time.monotonic() + 120
+    while not file.exists() and process.is_alive() and time.monotonic() < give_up_at:
+        time.sleep(0.005)
+    time.sleep(after_s)
+    process.kill()
+    process.join()
+    assert file.exists()
+    assert process.exitcode == -9, "it had ended before it was killed"
+
+
+def run_in_two_processes(arguments: list[str]) -> None:
+    """`axon-train` with these arguments, by the launcher that is behind `torchrun --standalone --nproc-per-node 2`."""
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        run_id=str(time.monotonic_ns()),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        start_method=START_METHOD,
+        max_restarts=0,
+    )
+    elastic_launch(config, _axon_train)(arguments)
+
+
+def _axon_train(arguments: list[str]) -> None:
+    sys.argv = ["axon-train", *arguments]
+    axon_train.main()
