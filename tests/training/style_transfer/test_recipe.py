@@ -127,6 +127,15 @@ def test_an_evaluation_leaves_its_pictures(finished_run: Run[Config]) -> None:
     assert found == {"loss.png", "yardstick.png", "contact_sheet.jpg", "styles.jpg"}
 
 
+def test_adam_may_be_measured_beside_l_bfgs(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = copy_of(finished_run, make_run(tmp_path, "compare_adam=true"))
+    evaluate.main(run)
+    before, both = (json.loads((each.directory / "evaluation.json").read_text())["figures"] for each in (finished_run, run))
+    assert before["gatys_lbfgs_5_total_loss"] == both["gatys_lbfgs_5_total_loss"] != both["gatys_adam_5_total_loss"]
+    ours, adams = both["total_loss"]["value"], both["gatys_adam_5_total_loss"]["value"]
+    assert both["total_loss_over_gatys_adam_5"]["value"] == pytest.approx(ours / adams, rel=1e-3)
+
+
 def test_figures_are_means_and_their_ratio() -> None:
     ours, theirs = np.array([[2.0, 4.0], [2.0, 4.0]]), {"lbfgs": np.array([[1.0, 5.0], [1.0, 5.0]])}
     found = evaluate.figures(ours, theirs, 100)
