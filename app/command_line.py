@@ -53,16 +53,26 @@ def _found(root: Path) -> list[tuple[str, str]]:
 
 
 def _row(root: Path, name: str, version: str) -> tuple[str, str, str, str, str, str]:
-    size = sum(path.stat().st_size for path in (root / name / version).rglob("*") if path.is_file())
+    size = ""
     try:
+        size = _megabytes(root / name / version)
         manifest = read_manifest(root, name, version)
-    except (ModelRejected, OSError) as error:
-        return name, version, "", "", _megabytes(size), f"refused: {error}"
-    return name, version, manifest.task, manifest.title, _megabytes(size), "whole"
+    except ModelRejected as error:
+        return name, version, "", "", size, f"refused: {_printable(str(error))}"
+    except (OSError, ValueError, RuntimeError) as error:  # a folder that may not be entered, a path that is none, a link to itself
+        reason = getattr(error, "strerror", None) or str(error)
+        return name, version, "", "", size, f"refused: the folder cannot be read ({_printable(reason)})"
+    return name, version, manifest.task, _printable(manifest.title), size, "whole"
 
 
-def _megabytes(size: int) -> str:
+def _megabytes(folder: Path) -> str:
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return f"{size / 1e6:.1f} MB"
+
+
+def _printable(text: str) -> str:
+    """What stands in a manifest writes no lines of its own, and no colours."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def check(settings: Settings) -> None:
@@ -73,7 +83,7 @@ def check(settings: Settings) -> None:
         repository.load_all()
     statuses = repository.statuses()
     for status in statuses:
-        print(f"{status.name}/{status.version}  {status.state}" + (f"  {status.reason}" if status.reason else ""))
+        print(f"{status.name}/{status.version}  {status.state}" + (f"  {_printable(status.reason)}" if status.reason else ""))
     end_process(1 if any(status.state == "refused" for status in statuses) else 0)
 
 
@@ -87,11 +97,13 @@ def run() -> None:
         choices=COMMANDS,
         help="serve them; list the models of the repository; or check, without serving, that each loads and answers as at its export",
     )
-    parser.add_argument("models", nargs="?", type=Path, help="the model repository (default: AXON_MODELS, or ./models)")
+    parser.add_argument("models", nargs="?", help="the model repository (default: AXON_MODELS, or ./models)")
     arguments = parser.parse_args()
     try:
-        settings = Settings(**({"models": arguments.models} if arguments.models else {}))
+        settings = Settings(**({"models": arguments.models} if arguments.models is not None else {}))
     except ValidationError as error:
         problem = explain(error.errors())
         sys.exit(f"axon: AXON_{(problem.param or '').upper()}: {problem.message}")
+    except OSError as error:
+        sys.exit(f"axon: a setting names {error.filename}, which cannot be read: {error.strerror}")
     COMMANDS[arguments.command](settings)

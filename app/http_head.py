@@ -6,9 +6,11 @@ import asyncio
 import json
 import math
 import socket
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.api.error_shapes import error_body
@@ -53,7 +55,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, partial(_without_chunks, app, cycle) if cycle.scope["http_version"] == "1.0" else app)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -126,6 +128,17 @@ class BoundedHttp(HttpToolsProtocol):
         if self._answering is not None and not self._answering.response_complete:
             self._answering.disconnected = True
             self._answering.message_event.set()
+
+
+async def _without_chunks(app: ASGIApp, cycle: RequestResponseCycle, scope: Scope, receive: Receive, send: Send) -> None:
+    """HTTP/1.0 knows none: a body ends with its connection, which is not kept (RFC 9112, 6.3)."""
+
+    async def send_as_it_is(message: Message) -> None:
+        cycle.chunked_encoding = False
+        cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
+    await app(scope, receive, send_as_it_is)
 
 
 def _answer(status: int, error: dict[str, Any], request_id: bytes) -> bytes:

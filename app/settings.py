@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, DirectoryPath, Field, FilePath, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.contract.manifest import NAME_PATTERN
 from app.keys import ApiKey, check_admin_key, digest_of, holder_of, parse_keys
@@ -37,6 +37,13 @@ def _is_an_address(host: str) -> str:
     if not re.fullmatch(r"\S+", host):
         raise ValueError("must be an address to listen on, without blanks: 127.0.0.1, or 0.0.0.0 for all")
     return host
+
+
+def _is_named(folder: Any) -> Any:
+    """An empty path is the current folder to the system; Docker Compose writes an empty variable where none was set."""
+    if isinstance(folder, str) and not folder.strip():
+        raise ValueError("must not be empty: name a folder, or leave the setting out")
+    return folder
 
 
 def _is_readable(models: Path) -> Path:
@@ -89,21 +96,23 @@ def _has_tracing(wanted: bool) -> bool:
 
 AdminKeyFile = Annotated[FilePath, AfterValidator(_holds_a_key)]
 ApiKeys = Annotated[SecretStr, AfterValidator(_holds_keys)]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_are_names)]
-Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_are_origins)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_are_names)]
+Origins = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_are_origins)]
 Traces = Annotated[bool, AfterValidator(_has_tracing)]
 
 
 class Settings(BaseSettings):
     """Read once at start. README.md lists them; a test holds the two together."""
 
-    model_config = SettingsConfigDict(env_prefix="AXON_", frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="AXON_", frozen=True, extra="ignore", hide_input_in_errors=True, enable_decoding=False
+    )  # decoding: a list would be read as JSON, and null as not set
 
     host: Annotated[str, AfterValidator(_is_an_address)] = Field(default="127.0.0.1", description="address to listen on")
     port: Annotated[int, BeforeValidator(_no_link)] = Field(
         default=DEFAULT_PORT, ge=0, le=65535, description="port to listen on; 0 takes a free one"
     )
-    models: Annotated[Path, AfterValidator(_is_readable)] = Field(
+    models: Annotated[Path, BeforeValidator(_is_named), AfterValidator(_is_readable)] = Field(
         default=Path("models"), validate_default=True, description="the model repository"
     )
     log_format: Literal["text", "json"] = Field(default="text", description="form of the log lines")
@@ -130,7 +139,9 @@ class Settings(BaseSettings):
     )
     gpu_batch_size: int | None = Field(default=None, ge=1, le=1024, description="most rows of a run on a GPU, for the manifest's number")
     gpu_memory_bytes: int | None = Field(default=None, ge=1, description="memory of the GPU that one model's arena may hold")
-    tensorrt_cache: DirectoryPath | None = Field(default=None, description="folder for TensorRT's engines; else each start builds them")
+    tensorrt_cache: Annotated[DirectoryPath, BeforeValidator(_is_named)] | None = Field(
+        default=None, description="folder for TensorRT's engines; else each start builds them"
+    )
     strict_readiness: bool = Field(default=True, description="ready only when no model was refused, as Triton does")
     cores: int | None = Field(default=None, ge=1, description="processors to use; by default those of the cpuset and the quota")
     max_queue_size: int = Field(default=1024, ge=1, description="rows that may wait, a model; beyond, 429")

@@ -22,7 +22,8 @@ from tokenizers.models import WordLevel
 from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import Whitespace
 
-from app.contract.manifest import ModelManifest, load_manifest, sha256
+from app.contract.files import sha256
+from app.contract.manifest import ModelManifest, load_manifest
 
 OPSET, IR_VERSION = 21, 10
 SIDE_PX = 32

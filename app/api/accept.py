@@ -10,13 +10,13 @@ from starlette.requests import Request
 from app.errors import NotAcceptable
 
 _SYNONYMS = {"image/jpg": "image/jpeg"}  # what many clients call it
-_WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
+_WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|\.[0-9]{1,3}|1(\.0{0,3})?")  # Java leaves out the 0 of 0.2
 
 
 def preferred(request: Request, offers: Sequence[str]) -> str:
     """One of the offered media types; the first of those that are liked alike. Raises NotAcceptable."""
     header = ",".join(request.headers.getlist("accept"))
-    if not header.strip():
+    if not header.strip(", \t"):
         return offers[0]
     ranges = dict(part for part in map(_range, header.split(",")) if part)
     weights = [_weight(ranges, offer) for offer in offers]

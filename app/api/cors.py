@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.error_handlers import error_response
 from app.errors import BadRequest
 
-METHODS = ("GET", "POST")
+METHODS = ("GET", "HEAD", "POST")
 OPENAIS = "Arch Async Helper-Method Lang OS Package-Version Read-Timeout Retry-Count Runtime Runtime-Version Timeout"
 REQUEST_HEADERS = (
     *(f"X-Stainless-{name}" for name in OPENAIS.split()),  # OpenAI's clients tell of themselves; nothing here reads it

@@ -25,7 +25,7 @@ def _headers(policy: bytes, *more: tuple[bytes, bytes]) -> Headers:
 
 
 ANSWER = _headers(_NOTHING, (b"cache-control", b"no-store"))  # it was asked for by one client, with its key
-_FILE = _headers(_NOTHING)
+_FILE = _headers(_NOTHING, (b"cache-control", b"no-cache"))  # asked for anew each time: files of two versions do not go together
 _PAGES = {
     "/": _headers(_DEMO),
     "/docs": _headers(_DOCUMENTATION),

@@ -48,6 +48,7 @@ _WORDS = {
     "json_invalid": "is not valid JSON",
     "dict_type": "must be an object",
     "path_not_file": "must be a file that can be read",
+    "path_not_directory": "must be a folder that exists",
     "value_error": "{error}",
 }
 
@@ -130,26 +131,32 @@ def check_collections(body: bytes) -> None:
 
 
 def explain(errors: Sequence[Mapping[str, Any]]) -> ServingError:
-    """The first finding as one of our errors: 400 for JSON that does not parse, else 422 with `param`."""
+    """The first finding as one of our errors: 400 for JSON that does not parse, else 422. The message names the whole way to it,
+    "stream_options.include_usage must be true or false", and `param` the field of the body that it is in.
+    """
     first = errors[0]
     if first["type"] == "json_invalid":
         return BadRequest("the body is not valid JSON (UTF-8, no lone surrogates, at most 200 levels deep)")
-    place = [str(part) for part in first["loc"]]
+    place, words = _text_or_texts(errors) or (first["loc"], _WORDS.get(first["type"], "is not valid").format(**first.get("ctx", {})))
     if len(place) > 1 and place[0] in ("query", "path", "header", "body"):  # where FastAPI found the field
         place = place[1:]
-    param = place[0] if place else None
-    words = _WORDS.get(first["type"], "is not valid").format(**first.get("ctx", {}))
-    if param is None:
+    if not place:
         return BadRequest(f"the body {words}")
-    name = ".".join(place) if first["type"] == "extra_forbidden" else param
-    return InvalidOption(f"{name[:MAX_ECHO_CHARS]} {words}", param=param[:MAX_ECHO_CHARS])
+    name = ".".join(map(str, place))
+    return InvalidOption(f"{name[:MAX_ECHO_CHARS]} {words}", param=str(place[0])[:MAX_ECHO_CHARS])
+
+
+def _text_or_texts(errors: Sequence[Mapping[str, Any]]) -> tuple[Sequence[str | int], str] | None:
+    """(place, words) where a string or a list of strings may stand: pydantic has a finding for each, under names of its own."""
+    if errors[0]["type"] != "string_type" or [error["loc"][1:2] for error in errors[:2]] != [("str",), ("list[str]",)]:
+        return None
+    field, _, *element = errors[1]["loc"]
+    return (field, *element), "must be a string" if element else "must be a string or a list of strings"
 
 
 def explain_place(errors: Sequence[Mapping[str, Any]]) -> BadRequest:
-    """The first finding with the whole way to it, "inputs.0.shape must be a list": for deep bodies, where 400 is the only status."""
-    problem, place = explain(errors), ".".join(str(part) for part in errors[0]["loc"])
-    words = problem.message.partition(" ")[2]
-    return BadRequest(f"{place[:MAX_ECHO_CHARS]} {words}" if place else problem.message)
+    """As `explain`, where 400 is the only status and the message all that is said."""
+    return BadRequest(explain(errors).message)
 
 
 def explain_failure(error: ValidationError, words: Words = explain) -> ServingError:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.contract.fields import Line
 from app.errors import InvalidOption
 
 Floats = NDArray[np.floating]
@@ -133,7 +134,7 @@ class Target(Measurement):
     """A yes-or-no question about the labels: positive when the summed probability of `labels` reaches a threshold."""
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9-]*$")
-    title: str
+    title: Line
     labels: tuple[str, ...] = Field(min_length=1)
     selection: SensitivityTable  # measured on the validation split
     operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.contract.fields import Line
 from app.errors import InvalidOption
 
 Weights = NDArray[np.float32]  # (C,)
@@ -32,7 +33,7 @@ class Choice(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ChoiceName
-    title: str
+    title: Line
 
 
 class Condition(BaseModel):

@@ -9,20 +9,24 @@ not become a setting that is silently ignored.
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path, PurePosixPath
+from codecs import BOM_UTF8
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from app.contract.classification import Target
 from app.contract.conditions import Condition
+from app.contract.fields import Line, RelativePath, Sha256
+from app.contract.files import check_file
 from app.contract.images import ImageProcessor, PhotographProcessor
 from app.contract.text import CharacterProcessor, TextProcessor
 from app.errors import ModelRejected
 
 SCHEMA_VERSION = 1
+MAX_SAID_CHARS = 300
 MANIFEST_FILE = "manifest.json"
 EXPORTED = ("description", "golden", "metrics", "license", "intended_use", "limitations")  # what a recipe's model has
 NAME_PATTERN = "^[a-z0-9][a-z0-9._-]{0,63}$"
@@ -47,17 +51,6 @@ _DTYPES: dict[Datatype, Any] = {
     "FP64": np.float64,
     "BYTES": np.object_,
 }
-
-
-def _inside_the_folder(name: str) -> str:
-    path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\\" in name:
-        raise ValueError("must be a path inside the model's folder")
-    return name
-
-
-RelativePath = Annotated[str, AfterValidator(_inside_the_folder)]
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class _Frozen(BaseModel):
@@ -97,8 +90,8 @@ class Golden(_Frozen):
 
 
 class Label(_Frozen):
-    name: str
-    title: str
+    name: Line = Field(min_length=1)
+    title: Line
 
 
 class Batching(_Frozen):
@@ -157,13 +150,13 @@ class ModelManifest(_Frozen):
     name: str = Field(pattern=NAME_PATTERN)
     version: str = Field(pattern="^[1-9][0-9]{0,8}$")
     task: str = Field(pattern="^[a-z0-9][a-z0-9-]*$")
-    title: str
+    title: Line
     description: str = ""
     graphs: dict[str, Graph] = Field(min_length=1)  # by role; a model with one graph calls it "model"
     processor: Annotated[ImageProcessor | PhotographProcessor | TextProcessor | CharacterProcessor, Field(discriminator="type")]
     labels: tuple[Label, ...] = ()
     condition: Condition | None = None
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, ge=1e-3, le=1e3)  # of the logits of a classifier
     targets: tuple[Target, ...] = ()
     default_target: str | None = None
     defaults: dict[str, JsonValue] = {}
@@ -193,12 +186,19 @@ class ModelManifest(_Frozen):
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
+        names = [target.name for target in self.targets]
+        named: dict[str, Sequence[str]] = {"labels": [label.name for label in self.labels], "targets": names}
+        for target in self.targets:
+            points = [point.name for point in target.operating_points]
+            named |= {f"the labels of target {target.name!r}": target.labels, f"the operating points of target {target.name!r}": points}
+        for what, given in named.items():
+            if twice := [name for name in given if given.count(name) > 1]:
+                raise ValueError(f"{what} must have different names; {twice[0]!r} comes twice")
         labels = {label.name for label in self.labels}
         for target in self.targets:
             unknown = set(target.labels) - labels
             if unknown:
                 raise ValueError(f"target {target.name!r} names unknown labels: {', '.join(sorted(unknown))}")
-        names = [target.name for target in self.targets]
         if self.targets and self.default_target not in names:
             raise ValueError(f"default_target must be one of: {', '.join(names)}")
         return self
@@ -237,11 +237,9 @@ class ModelManifest(_Frozen):
 
 def load_manifest(directory: Path) -> ModelManifest:
     """Read `directory`/manifest.json and check every file that it names. Raises ModelRejected, saying what to do."""
-    path = directory / MANIFEST_FILE
-    if not path.is_file():
-        raise ModelRejected(f"{MANIFEST_FILE} is missing; export the model again, or remove the folder")
+    check_file(directory, MANIFEST_FILE, None)
     try:
-        manifest = ModelManifest.model_validate_json(path.read_bytes())
+        manifest = ModelManifest.model_validate_json((directory / MANIFEST_FILE).read_bytes().removeprefix(BOM_UTF8))
     except ValidationError as error:
         raise ModelRejected(_first_problem(error)) from None
     if (directory.parent.name, directory.name) != (manifest.name, manifest.version):
@@ -249,31 +247,19 @@ def load_manifest(directory: Path) -> ModelManifest:
             f"the manifest is of {manifest.name}/{manifest.version} but lies in {directory.parent.name}/{directory.name}; "
             "rename the folder to match"
         )
-    check_files(manifest, directory)
+    _check_files(manifest, directory)
     return manifest
 
 
-def check_files(manifest: ModelManifest, directory: Path) -> None:
-    """Every file is there, inside the folder, and the hashed ones are unchanged. Raises ModelRejected."""
+def _check_files(manifest: ModelManifest, directory: Path) -> None:
+    """Every file that is named, and the hashes of those that have one. Raises ModelRejected."""
     files = {graph.file: graph.sha256 for graph in manifest.graphs.values()}
     if isinstance(manifest.processor, TextProcessor):
         files[manifest.processor.tokenizer] = manifest.processor.sha256
     if manifest.golden is not None:
         files |= dict.fromkeys((manifest.golden.request, manifest.golden.outputs))
-    root = directory.resolve()
     for name, expected in files.items():
-        path = (directory / name).resolve()
-        if not path.is_relative_to(root):
-            raise ModelRejected(f"{name} points outside the model's folder; copy the file into it")
-        if not path.is_file():
-            raise ModelRejected(f"{name} is missing; export the model again, or copy the file into its folder")
-        if expected is not None and sha256(path) != expected:
-            raise ModelRejected(f"the sha256 of {name} is not the manifest's; restore the file or export the model again")
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        check_file(directory, name, expected)
 
 
 def _first_problem(error: ValidationError) -> str:
@@ -287,4 +273,5 @@ def _first_problem(error: ValidationError) -> str:
     else:
         text = f"{place}: {first['msg'].removeprefix('Value error, ')}"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{MANIFEST_FILE} does not fit schema {SCHEMA_VERSION}: {text}{more}"
+    said = text if text.isprintable() else ascii(text)[1:-1]  # what stands in a file writes no lines of its own into a log
+    return f"{MANIFEST_FILE} does not fit schema {SCHEMA_VERSION}: {said[:MAX_SAID_CHARS]}{more}"

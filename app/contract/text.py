@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tokenizers import Tokenizer
 
-from app.errors import BadRequest, InvalidOption
+from app.contract.fields import RelativePath
+from app.errors import BadRequest, InvalidOption, ModelRejected
 
 NAMED_AT_MOST = 8  # characters in an error's message
 
@@ -27,7 +28,7 @@ class TextProcessor(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: Literal["text"] = "text"
-    tokenizer: str = "tokenizer.json"  # a Hugging Face tokenizers file: normaliser, pre-tokeniser and vocabulary
+    tokenizer: RelativePath = "tokenizer.json"  # a Hugging Face tokenizers file: normaliser, pre-tokeniser and vocabulary
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     max_tokens: int = Field(gt=0)
     head_tokens: int = Field(ge=0)  # of a longer text the first `head_tokens` and the last `max_tokens - head_tokens` stay
@@ -41,8 +42,10 @@ class TextProcessor(BaseModel):
         return self
 
     def load(self, directory: Path) -> WordTokenizer:
-        tokenizer = Tokenizer.from_file(str(directory / self.tokenizer))
-        return WordTokenizer(tokenizer, self)
+        try:
+            return WordTokenizer(Tokenizer.from_file(str(directory / self.tokenizer)), self)
+        except Exception as error:  # tokenizers raises Exception itself
+            raise ModelRejected(f"{self.tokenizer} does not fit the manifest's processor: {' '.join(str(error).split())[:200]}") from None
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,8 @@ def _golden_rows(path: Path, pipeline: Pipeline) -> list[Any]:
     item = path.read_text(encoding="utf-8") if path.suffix == ".txt" else path.read_bytes()
     try:
         return pipeline.preprocess(item, pipeline.default_options())
+    except (AttributeError, TypeError):
+        raise ModelRejected(f"{path.name} is no request of this task; a .txt file is read as text, anything else as a picture") from None
     except ServingError as error:
         raise ModelRejected(f"the golden request is refused: {error.message}; raise that limit, or export the model again") from None
 
@@ -68,6 +70,6 @@ def _load_golden(path: Path) -> dict[str, NDArray[Any]]:
             arrays = {name: file[name] for name in file.files}
     except (ValueError, OSError, EOFError, BadZipFile, AttributeError):  # AttributeError: a bare .npy array has no files
         arrays = {}
-    if not arrays:
+    if not arrays or any(array.dtype.kind not in "biuf" for array in arrays.values()):
         raise ModelRejected(f"{path.name} holds no golden answer; export the model again")
     return arrays

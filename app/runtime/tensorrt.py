@@ -10,7 +10,8 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from app.contract.manifest import ModelManifest, sha256
+from app.contract.files import sha256
+from app.contract.manifest import ModelManifest
 from app.errors import ModelRejected
 from app.runtime.device import Device, ProviderOptions
 from app.runtime.shapes import Bounds, input_bounds

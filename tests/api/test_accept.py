@@ -20,6 +20,7 @@ def asked(*headers: str) -> Request:
     [
         ("", PNG),
         (" ", PNG),
+        (" ,\t,", PNG),
         ("*/*", PNG),
         ("image/*", PNG),
         ("application/*", JSON),
@@ -45,6 +46,9 @@ def asked(*headers: str) -> Request:
         ("rubbish, image/webp", WEBP),
         (",,image/jpeg,", JPEG),
         ("image/png;q=1.000", PNG),
+        ("text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", JPEG),  # as Java sends it
+        ("image/png;q=.5, image/webp;q=.501", WEBP),
+        ("image/png;q=., image/webp;q=0.9", PNG),
         ("image/webp;q=0.", None),
         ("text/html", None),
         ("*/*;q=0", None),

@@ -41,9 +41,10 @@ def test_a_preflight_of_an_allowed_origin_needs_no_key(shared: TestClient) -> No
     response = shared.options(WORDS, headers=PREFLIGHT)
     assert response.status_code == 200
     assert response.headers["access-control-allow-origin"] == ORIGIN
-    assert response.headers["access-control-allow-methods"] == "GET, POST"
+    assert response.headers["access-control-allow-methods"] == "GET, HEAD, POST"
     allowed = response.headers["access-control-allow-headers"].lower().split(", ")
     assert {"authorization", "x-api-key", "content-type", "x-request-timeout-ms", "inference-header-content-length"} <= set(allowed)
+    assert shared.options("/v1/models", headers=PREFLIGHT | {"access-control-request-method": "HEAD"}).status_code == 200
     openai = PREFLIGHT | {"access-control-request-headers": "authorization, content-type, user-agent, x-stainless-lang, x-stainless-os"}
     assert shared.options("/v1/completions", headers=openai).status_code == 200
     assert "access-control-allow-credentials" not in response.headers
@@ -115,6 +116,20 @@ def test_every_answer_has_the_headers_once(client: TestClient) -> None:
             if not is_page and not is_file:
                 assert once(headers.get_list("cache-control")) == "no-store", (method, address)
                 assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+
+
+@pytest.mark.parametrize("path", ["/", "/web/axon.js", "/web/tasks/text-generation.js", "/static-offline-docs/swagger-ui.css"])
+def test_files_of_the_pages_are_asked_for_anew_each_time(client: TestClient, path: str) -> None:
+    response = client.get(path)
+    assert once(response.headers.get_list("cache-control")) == "no-cache"
+    assert response.headers["etag"]
+
+
+def test_an_unchanged_module_is_not_sent_again(client: TestClient) -> None:
+    etag = client.get("/web/axon.js").headers["etag"]
+    response = client.get("/web/axon.js", headers={"if-none-match": etag})
+    assert (response.status_code, response.content) == (304, b"")
+    assert once(response.headers.get_list("cache-control")) == "no-cache"
 
 
 def test_a_prediction_is_stored_nowhere(client: TestClient) -> None:

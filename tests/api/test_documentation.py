@@ -130,6 +130,15 @@ def test_an_operation_promises_no_error_that_it_cannot_give(client: TestClient) 
     assert set(roc["responses"]) == {"200", "404", "422", "503"}
 
 
+def test_what_a_body_may_be_refused_for_is_promised_of_the_model_repository_too(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    bodies, admins = {"400", "413", "415", "429"}, {"401", "403", "404", "503"}
+    for path, errors in (("/index", bodies), ("/models/{model}/load", bodies | admins), ("/models/{model}/unload", bodies | admins)):
+        responses = paths[f"/v2/repository{path}"]["post"]["responses"]
+        assert set(responses) == errors | {"200"}, path
+        assert all(responses[status]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorSentence") for status in errors), path
+
+
 def test_the_answers_fit_the_schemas_that_are_promised(client: TestClient) -> None:
     from app.tasks.image_classification.schemas import ClassificationAnswer
     from app.tasks.text_classification.schemas import TextClassificationAnswer

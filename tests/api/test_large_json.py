@@ -45,7 +45,7 @@ def keys(begin: bytes, value: bytes, end: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("path", "body", "says"),
     [
-        (TEXTS, full(b'{"text":[', b"1", b"]}"), "text must be a string"),
+        (TEXTS, full(b'{"text":[', b"1", b"]}"), "text.0 must be a string"),
         (TEXTS, full(b'{"text":[', b'""', b"]}"), "1,398,097 texts in one request"),
         (TEXTS, keys(b'{"text":"good",', b"1", b"}"), "mistakes"),
         (COMPLETIONS, full(b'{"model":"sums","prompt":[', b"[1]", b"]}"), "lists and objects"),

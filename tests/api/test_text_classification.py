@@ -110,6 +110,20 @@ def test_an_empty_text_is_refused(client: TestClient, text: Any) -> None:
     assert_refused(client.post(URL, json={"text": text}), 422, "invalid_option", param="text", says="must not be empty")
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (5, "text must be a string or a list of strings"),
+        ({"list[str]": "good"}, "text must be a string or a list of strings"),
+        (["good", 5], "text.1 must be a string"),
+        ([["good"]], "text.0 must be a string"),
+    ],
+)
+def test_what_is_no_text_is_named_with_its_place(client: TestClient, text: Any, says: str) -> None:
+    error = assert_refused(client.post(URL, json={"text": text}), 422, "invalid_option", param="text")
+    assert error["message"] == says
+
+
 def test_an_empty_list_is_refused(client: TestClient) -> None:
     assert_refused(client.post(URL, json={"text": []}), 422, "invalid_option", param="text", says="empty list")
 

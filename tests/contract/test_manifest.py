@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,20 @@ def graph(fields: dict[str, Any]) -> dict[str, Any]:
         (lambda fields: fields.update(version="0"), "version: "),
         (lambda fields: fields.update(version="v1"), "version: "),
         (lambda fields: fields.update(temperature=0), "temperature: "),
+        (lambda fields: fields.update(temperature=1e-310), "temperature: "),
+        (lambda fields: fields.update(title="a\nb"), "title: must be one line of characters that print"),
+        (lambda fields: fields["labels"][0].update(title="\x1b[31mred"), "labels.0.title: must be one line of characters that print"),
+        (lambda fields: fields["labels"][0].update(name=""), "labels.0.name: "),
+        (lambda fields: fields.update({"x\n2026 INFO forged/1 is ready": 1}), r"unknown field x\n2026 INFO forged/1 is ready"),
+        (lambda fields: fields.update({"x" * 1000: 1}), "unknown field xxx"),
+        (lambda fields: graph(fields).update(file="model\0.onnx"), "must be a path inside the model's folder"),
+        (lambda fields: fields["labels"].append(fields["labels"][0]), "labels must have different names; 'red' comes twice"),
+        (lambda fields: fields["targets"].append(fields["targets"][0]), "targets must have different names; 'reddish' comes twice"),
+        (lambda fields: fields["targets"][0].update(labels=["red", "red"]), "the labels of target 'reddish' must have different names"),
+        (
+            lambda fields: fields["targets"][0]["operating_points"].append(fields["targets"][0]["operating_points"][0]),
+            "the operating points of target 'reddish' must have different names",
+        ),
         (lambda fields: fields.update(graphs={}), "graphs: "),
         (lambda fields: graph(fields).update(sha256="abc"), "graphs.model.sha256: "),
         (lambda fields: graph(fields).update(file="../model.onnx"), "must be a path inside the model's folder"),
@@ -88,6 +103,40 @@ def test_a_manifest_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path,
         load_manifest(folder)
     assert says in str(caught.value)
     assert str(tmp_path) not in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
+
+
+def test_a_byte_order_mark_is_no_part_of_a_manifest(tmp_path: Path) -> None:
+    folder = write_colour_model(tmp_path)
+    manifest = load_manifest(folder)
+    file = folder / "manifest.json"
+    file.write_bytes(codecs.BOM_UTF8 + file.read_bytes())
+    assert load_manifest(folder) == manifest
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx"])
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_colour_model(tmp_path)
+    forget_origin(folder)
+    is_opened = Path.open
+
+    def open_or_refuse(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name == name:
+            raise PermissionError(13, "Permission denied")
+        return is_opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", open_or_refuse)  # as a user who is not root
+    with pytest.raises(ModelRejected, match=f"{name} cannot be read .Permission denied.; let the server's user read it"):
+        load_manifest(folder)
+
+
+def test_a_link_that_leads_to_itself_is_refused(tmp_path: Path) -> None:
+    folder = write_colour_model(tmp_path)
+    (folder / "model.onnx").unlink()
+    (folder / "model.onnx").symlink_to("model.onnx")
+    with pytest.raises(ModelRejected, match=r"model\.onnx (cannot be found|is missing)"):
+        load_manifest(folder)
 
 
 def test_a_manifest_written_by_hand_leaves_out_what_nobody_knows(tmp_path: Path) -> None:

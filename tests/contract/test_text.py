@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.contract.text import CharacterProcessor, TextProcessor, WordTokenizer, pad
-from app.errors import InvalidOption
+from app.errors import InvalidOption, ModelRejected
 from tests.model_repository import WORDS, write_tokenizer
 
 IDS = {word: index for index, word in enumerate(WORDS)}
@@ -99,7 +99,7 @@ def test_the_vocabulary_is_counted_with_its_special_words(tokenizer: WordTokeniz
 
 
 def test_a_tokenizer_without_the_special_words_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no token '<blank>'"):
+    with pytest.raises(ModelRejected, match="no token '<blank>'"):
         make_tokenizer(tmp_path, max_tokens=5, head_tokens=2, pad_token="<blank>")
 
 

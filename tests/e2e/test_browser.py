@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from urllib.parse import parse_qsl
@@ -12,9 +13,16 @@ from tests.character_models import write_summing_model
 from tests.drawing_models import write_tinting_model, write_turning_model
 from tests.e2e.browser import HOST, Browser, chromium, missing_program
 from tests.e2e.server import RunningServer, running_server
-from tests.model_repository import forget_origin, target, write_colour_model, write_word_model
+from tests.model_repository import edit_manifest, forget_origin, target, write_colour_model, write_word_model
 
 ENTER, LEFT, RIGHT = "\ue007", "\ue012", "\ue014"
+
+NOTES = [f"{how}; {direction}" for how in ("identity: as they were", "PyTorch", "ONNX Runtime") for direction in ("there", "back")]
+METRICS = [  # figures of doing nothing come first, those of the served model last
+    {"name": name, "value": value + index, "n": 1030, "data": "synthetic", "split": "test", "note": note}
+    for index, note in enumerate(NOTES)
+    for name, value in (("frechet_distance", 0.25), ("cycle_error", 0.125))
+]
 
 pytestmark = pytest.mark.skipif(
     missing_program() is not None,
@@ -31,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     write_word_model(root, "sentiment")
     write_summing_model(root, "anna")
     write_tinting_model(root, "style-transfer")
-    write_turning_model(root, "horse2zebra")
+    edit_manifest(write_turning_model(root, "horse2zebra"), lambda fields: fields.update(metrics=METRICS))
     with running_server(root, tmp_path_factory.mktemp("server") / "log", cores=1) as server:
         yield server
 
@@ -127,6 +135,21 @@ def test_the_demo_page_marks_the_words_behind_an_emoji(browser: Browser, server:
     marks = browser.run("return [...document.querySelectorAll('.words mark')].map((mark) => mark.textContent)")
     assert marks[-2:] == ["good", "film"]
     assert browser.run("return document.querySelector('.words').textContent") == "\U0001f600\U0001f600 good film"
+
+
+def test_the_demo_page_shows_letters_that_are_several_tokens_once(browser: Browser, server: RunningServer) -> None:
+    open_demo(browser, server, "anna")
+    open_demo(browser, server, "sentiment")
+    browser.run("document.querySelector('textarea').value = '2\u00bd stars'")
+    spans = [(0, 1, 0.1), (1, 2, 0.2), (1, 2, -0.5), (1, 2, 0.1), (3, 8, 0.3)]  # of the fraction: 1, a stroke, 2
+    attributions = [{"start": start, "end": end, "contribution": contribution} for start, end, contribution in spans]
+    result = {"label": "positive", "scores": {"positive": 1}, "explanation": {"attributions": attributions}}
+    answer_next(browser, f"Promise.resolve(Response.json({json.dumps({'results': [result]})}))")
+    browser.click("#panel button")
+    browser.find(".words mark")
+    marks = browser.run("return [...document.querySelectorAll('.words mark')].map((mark) => [mark.textContent, mark.title])")
+    assert marks == [["2", "10.0 % of positive"], ["\u00bd", "-20.0 % of positive"], ["stars", "30.0 % of positive"]]
+    assert browser.run("return document.querySelector('.words').textContent") == "2\u00bd stars"
 
 
 def answer_next(browser: Browser, answer: str) -> None:
@@ -234,6 +257,19 @@ def test_the_demo_page_serves_a_model_of_which_little_is_known(browser: Browser,
     browser.click("button.second")
     browser.find("#panel [aria-live]:not([aria-busy]) > *")
     assert "Blue" in browser.text("#panel [aria-live]")
+
+
+def test_a_card_shows_the_figures_of_the_served_model(browser: Browser, server: RunningServer) -> None:
+    open_demo(browser, server, "horse2zebra")
+    tables = browser.run(
+        "return [...document.querySelectorAll('#card table')].map((table) => table.innerText.split(/\\s+/).join(' ').trim())"
+    )
+    assert tables == ["frechet distance 4.250 cycle error 4.125", "frechet distance 5.250 cycle error 5.125"]
+    for direction in ("there", "back"):
+        assert f"n = 1,030: synthetic, test; ONNX Runtime; {direction}" in browser.text("#card")
+    open_demo(browser, server, "sentiment")  # with one figure, which has no note
+    assert "0.900 to 1.000" in browser.text("#card table")
+    assert "With 95 % intervals, n = 100: synthetic, test" in browser.text("#card")
 
 
 def test_the_demo_page_shows_the_card_of_every_model(browser: Browser, server: RunningServer) -> None:

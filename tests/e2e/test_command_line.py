@@ -5,9 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app import command_line
+from app.runtime.loader import read_manifest
+from app.settings import Settings
 from tests.e2e.server import ROOT, environment, running_server
 from tests.model_repository import edit_manifest, write_colour_model, write_word_model
 from tests.slow_models import write_slow_model
@@ -73,6 +77,7 @@ def test_the_port_that_kubernetes_names_is_no_setting(toy_models: Path) -> None:
         ({"gpu_memory_bytes": 0}, "AXON_GPU_MEMORY_BYTES"),
         ({"tensorrt_cache": "/nowhere/at/all"}, "AXON_TENSORRT_CACHE"),
         ({"cpu_models": "anna,../etc"}, "AXON_CPU_MODELS"),
+        ({"models": ""}, "AXON_MODELS"),
     ],
 )
 def test_a_wrong_setting_is_named_before_anything_starts(settings: dict[str, object], says: str) -> None:
@@ -110,6 +115,71 @@ def test_models_lists_what_lies_there_without_loading_it(tmp_path: Path) -> None
     assert "text-classification" in lines[2]
     assert "Words, newer" in lines[2]
     assert lines[2].endswith("whole")
+
+
+def test_a_path_of_which_nothing_can_be_known_is_named() -> None:
+    result = axon("models", api_keys_file="/" + "a" * 300)
+    assert result.returncode == 1
+    assert result.stderr.startswith("axon: a setting names /aaa")
+    assert "Traceback" not in result.stderr
+
+
+def test_an_empty_name_of_the_repository_is_not_the_current_folder() -> None:
+    result = axon("models", "")
+    assert (result.returncode, "AXON_MODELS: models must not be empty" in result.stderr) == (1, True)
+
+
+def test_models_that_cannot_be_read_are_lines_among_the_others(tmp_path: Path) -> None:
+    write_word_model(tmp_path)
+    edit_manifest(write_colour_model(tmp_path, "nul"), lambda fields: fields["graphs"]["model"].update(file="model\0.onnx"))
+    graph = write_colour_model(tmp_path, "loop") / "model.onnx"
+    graph.unlink()
+    graph.symlink_to(graph)
+    edit_manifest(write_colour_model(tmp_path, "red"), lambda fields: fields.update({"\x1b[31m\nred": "red"}))
+    result = axon("models", str(tmp_path))
+    assert (result.returncode, "Traceback" in result.stderr) == (0, False)
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["name", "loop", "nul", "red", "words"]
+    assert all("  refused: " in line and line.isprintable() for line in lines[1:4])
+    assert lines[4].endswith("whole")
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (PermissionError(13, "Permission denied", "/models/colours/1/model.onnx"), "Permission denied"),
+        (ValueError("embedded null byte"), "embedded null byte"),
+        (RuntimeError("Symlink loop from '/models'"), "Symlink loop from '/models'"),
+    ],
+)
+def test_a_file_system_that_refuses_one_model_hides_no_other(
+    tmp_path: Path, error: Exception, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_word_model(tmp_path)
+    folder, is_file = write_colour_model(tmp_path), Path.is_file
+
+    def refuse(path: Path, **options: Any) -> bool:
+        if folder in path.parents:
+            raise error
+        return is_file(path, **options)
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    command_line.list_models(Settings(models=tmp_path))
+    _, colours, words = capsys.readouterr().out.splitlines()
+    assert colours.startswith("colours  1 ")
+    assert colours.endswith(f"  refused: the folder cannot be read ({says})")
+    assert words.endswith("whole")
+
+
+def test_a_title_writes_no_lines_and_no_colours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_word_model(tmp_path)
+    manifest = read_manifest(tmp_path, "words", "1").model_copy(update={"title": "W\u00f6rter\n\x1b[31m"})
+    monkeypatch.setattr(command_line, "read_manifest", lambda *_: manifest)
+    command_line.list_models(Settings(models=tmp_path))
+    _, line = capsys.readouterr().out.splitlines()
+    assert "  W\u00f6rter\\n\\x1b[31m  " in line
 
 
 def test_models_of_an_empty_repository_fails(tmp_path: Path) -> None:

@@ -58,6 +58,23 @@ def test_the_bytes_of_a_stream(server: RunningServer) -> None:
     assert len(chunks) < 500  # several characters share a chunk
 
 
+@pytest.mark.parametrize("keep", [b"", b"Connection: keep-alive\r\n"], ids=["", "keep-alive"])
+@pytest.mark.parametrize("stream", [True, False])
+def test_http_1_0_knows_no_chunks(server: RunningServer, stream: bool, keep: bytes) -> None:
+    """The end of the body is that of the connection (RFC 9112, 6.1 and 6.3)."""
+    request = post("/v1/completions", {"model": "sums", "prompt": "Happy", "max_tokens": 2000, "temperature": 0, "stream": stream})
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        client.sendall(request.replace(b"HTTP/1.1\r\n", b"HTTP/1.0\r\n" + keep))
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"connection: close" in head
+    assert b"transfer-encoding" not in head
+    assert (f"content-length: {len(body)}".encode() in head) is not stream
+    chunks = chunks_of(body.decode()) if stream else [json.loads(body)]
+    assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == most_likely_text("Happy", 2000)
+    assert "ERROR" not in server.log()
+
+
 def unchunked(body: bytes) -> bytes:
     """HTTP's chunked transfer coding undone."""
     whole = b""

@@ -82,6 +82,15 @@ def empty_golden(folder: Path) -> None:
     np.savez(folder / "golden" / "outputs.npz")
 
 
+def golden_of_words(folder: Path) -> None:
+    np.savez(folder / "golden" / "outputs.npz", logits=np.array([["a", "b", "c"]]))
+
+
+def golden_text(folder: Path) -> None:
+    (folder / "golden" / "request.txt").write_text("good")
+    edit_manifest(folder, lambda fields: fields["golden"].update(request="golden/request.txt"))
+
+
 def break_golden_picture(folder: Path) -> None:
     (folder / "golden" / "request.png").write_bytes(b"rubbish")
 
@@ -155,6 +164,8 @@ REFUSALS: list[tuple[Callable[[Path], object], str]] = [
     (change_golden, "export the model again"),
     (rename_golden, "a tensor 'probabilities' that the graph does not give"),
     (empty_golden, "outputs.npz holds no golden answer"),
+    (golden_of_words, "outputs.npz holds no golden answer"),
+    (golden_text, "request.txt is no request of this task"),
     (break_golden_picture, "the golden request is refused: the image cannot be decoded"),
     (break_golden_file, "outputs.npz holds no golden answer"),
     (leave_the_root, "the folder is a link that leaves the model repository; copy the model into it"),

@@ -98,6 +98,10 @@ def without_start(fields: dict[str, Any]) -> None:
     fields["defaults"] = {}
 
 
+def defaults(**more: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda fields: fields["defaults"].update(more)
+
+
 def start_of_two(fields: dict[str, Any]) -> None:
     fields["defaults"] = {"start": "ab"}
 
@@ -119,6 +123,8 @@ def no_lengths(fields: dict[str, Any]) -> None:
     [
         (without_start, "defaults.start"),
         (start_of_two, "defaults.start"),
+        *((defaults(temperature=wrong), "defaults.temperature must be a number from 0 to 2") for wrong in ("hot", None, True, -1, 1000)),
+        (defaults(temprature=0.2), "has no default 'temprature', only start and temperature"),
         (state_of_another_size, "input_ids, lengths and state"),
         (state_without_a_size, "input_ids, lengths and state"),
         (no_lengths, "input_ids, lengths and state"),

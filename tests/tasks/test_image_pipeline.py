@@ -12,7 +12,7 @@ from app.contract.manifest import load_manifest
 from app.errors import InvalidOption, ModelRejected
 from app.tasks.image_classification import Pipeline
 from app.tasks.image_classification.schemas import ClassificationOptions
-from tests.model_repository import SIDE_PX, encoded, write_colour_model, write_word_model
+from tests.model_repository import SIDE_PX, edit_manifest, encoded, write_colour_model, write_word_model
 
 
 @pytest.fixture
@@ -58,4 +58,19 @@ def test_a_wrong_option_is_refused_before_the_picture_is_decoded(pipeline: Pipel
 def test_a_manifest_of_another_kind_is_rejected(tmp_path: Path) -> None:
     folder = write_word_model(tmp_path)
     with pytest.raises(ModelRejected, match="wants an image processor and labels"):
+        Pipeline.load(load_manifest(folder), folder)
+
+
+def test_a_graph_whose_pixels_are_called_as_a_whole_file_is_rejected(tmp_path: Path) -> None:
+    folder = write_colour_model(tmp_path)
+    edit_manifest(folder, lambda fields: fields["graphs"]["model"]["inputs"][0].update(name="image"))
+    with pytest.raises(ModelRejected, match="a graph's input may not be called image"):
+        Pipeline.load(load_manifest(folder), folder)
+
+
+def test_one_label_is_no_classification(tmp_path: Path) -> None:
+    folder = write_colour_model(tmp_path, targets=[], default_target=None)
+    edit_manifest(folder, lambda fields: fields["graphs"]["model"]["outputs"][0].update(shape=[-1, 1]))
+    edit_manifest(folder, lambda fields: fields.update(labels=fields["labels"][:1]))
+    with pytest.raises(ModelRejected, match="wants two labels or more"):
         Pipeline.load(load_manifest(folder), folder)

@@ -22,7 +22,7 @@ from tests.drawing_models import (
     write_tinting_model,
     write_turning_model,
 )
-from tests.model_repository import encoded, write_colour_model
+from tests.model_repository import edit_manifest, encoded, write_colour_model
 
 
 def loaded(folder: Path) -> Pipeline:
@@ -269,6 +269,14 @@ def test_a_manifest_of_another_kind_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ModelRejected, match="wants a photograph processor"):
         loaded(write_colour_model(tmp_path))
     folder = write_colour_model(tmp_path, "photographs", processor={"type": "photograph"})
+    with pytest.raises(ModelRejected, match="from pixel_values, and condition, to reconstruction"):
+        loaded(folder)
+
+
+@pytest.mark.parametrize(("place", "index", "datatype"), [("inputs", 0, "FP32"), ("inputs", 1, "INT64"), ("outputs", 0, "UINT8")])
+def test_a_graph_of_other_datatypes_is_rejected(tmp_path: Path, place: str, index: int, datatype: str) -> None:
+    folder = write_tinting_model(tmp_path)
+    edit_manifest(folder, lambda fields: fields["graphs"]["model"][place][index].update(datatype=datatype))
     with pytest.raises(ModelRejected, match="from pixel_values, and condition, to reconstruction"):
         loaded(folder)
 

@@ -11,7 +11,7 @@ from app.contract.manifest import load_manifest
 from app.errors import ModelRejected
 from app.tasks.text_classification import Pipeline
 from app.tasks.text_classification.pipeline import MAX_OCCLUSIONS, TextOptions
-from tests.model_repository import MAX_TOKENS, write_colour_model, write_word_model
+from tests.model_repository import MAX_TOKENS, edit_manifest, write_colour_model, write_word_model
 
 
 @pytest.fixture
@@ -66,3 +66,20 @@ def test_a_manifest_of_another_kind_is_rejected(tmp_path: Path) -> None:
     folder = write_colour_model(tmp_path)
     with pytest.raises(ModelRejected, match="wants a text processor and labels"):
         Pipeline.load(load_manifest(folder), folder)
+
+
+@pytest.mark.parametrize(("place", "datatype"), [("inputs", "INT32"), ("outputs", "FP64")])
+def test_a_graph_of_other_datatypes_is_rejected(tmp_path: Path, place: str, datatype: str) -> None:
+    folder = write_word_model(tmp_path)
+    edit_manifest(folder, lambda fields: fields["graphs"]["model"][place][0].update(datatype=datatype))
+    with pytest.raises(ModelRejected, match="wants a graph from input_ids, INT64"):
+        Pipeline.load(load_manifest(folder), folder)
+
+
+@pytest.mark.parametrize("content", ["{}", "no JSON"])
+def test_a_tokenizer_that_cannot_be_read_is_named(tmp_path: Path, content: str) -> None:
+    folder = write_word_model(tmp_path)
+    manifest = load_manifest(folder)
+    (folder / "tokenizer.json").write_text(content)
+    with pytest.raises(ModelRejected, match=r"tokenizer\.json does not fit the manifest's processor: \w"):
+        Pipeline.load(manifest, folder)

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from app.contract.manifest import Graph, TensorSpec, sha256
+from app.contract.files import sha256
+from app.contract.manifest import Graph, TensorSpec
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: the official wheel sends telemetry
 import onnxruntime

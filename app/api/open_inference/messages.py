@@ -163,8 +163,8 @@ def _parameter(parameters: Parameters, name: str, default: Any) -> Any:
     value = parameters.get(name, default)
     if type(default) is bool and type(value) is not bool:
         raise BadRequest(f"the parameter {name!r} must be true or false")
-    if type(default) is not bool and value is not default and (type(value) is not int or value < 0):
-        raise BadRequest(f"the parameter {name!r} must be a whole number, at least 0")
+    if type(default) is not bool and value is not default and (type(value) is not int or not 0 <= value < 2**63):
+        raise BadRequest(f"the parameter {name!r} must be a whole number, at least 0 and below 2**63")
     return value
 
 

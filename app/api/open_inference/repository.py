@@ -20,14 +20,15 @@ State = Literal["READY", "LOADING", "UNAVAILABLE"]
 
 STATES: dict[str, State] = {"ready": "READY", "loading": "LOADING", "refused": "UNAVAILABLE", "stuck": "READY"}
 
-router = APIRouter(prefix="/v2/repository", tags=["open inference protocol"], responses={400: ERROR_RESPONSES[400]})
-
+BODY_ERRORS: dict[int | str, dict[str, Any]] = {status: ERROR_RESPONSES[status] for status in (400, 413, 415, 429)}
 CHANGE_ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorSentence, "description": "The admin key is missing or wrong"},
     403: {"model": ErrorSentence, "description": "The server was started without AXON_ADMIN_KEY_FILE"},
     404: ERROR_RESPONSES[404],
     503: ERROR_RESPONSES[503],
 }
+
+router = APIRouter(prefix="/v2/repository", tags=["open inference protocol"], responses=BODY_ERRORS)
 
 
 @router.post(

@@ -152,7 +152,7 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
         404: "There is no such model or version; the sentence names those that exist",
         413: "Too many bytes, rows, pixels, characters or texts",
         415: "The content encoding, or the picture's format, is not accepted",
-        429: "The queue is full; see Retry-After",
+        429: "The queue is full, or too many bodies arrive; see Retry-After",
         503: "The model is loading, was refused, or the server is shutting down",
         504: "The deadline passed",
     }.items()

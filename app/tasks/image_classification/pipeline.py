@@ -53,6 +53,8 @@ class ImageClassificationPipeline:
         if not isinstance(manifest.processor, ImageProcessor) or not manifest.labels:
             raise ModelRejected("image-classification wants an image processor and labels; complete manifest.json")
         _check_graph(manifest.graphs["model"], manifest.processor, len(manifest.labels))
+        if len(manifest.labels) < 2:
+            raise ModelRejected("image-classification wants two labels or more: of one alone the probability is always 1")
         return cls(manifest, manifest.processor, limits)
 
     def default_options(self) -> ClassificationOptions:
@@ -117,6 +119,8 @@ class ImageClassificationPipeline:
 
 def _check_graph(graph: Graph, processor: ImageProcessor, labels: int) -> None:
     """One input of pixels as the processor makes them, one output of logits, whatever their names. Raises ModelRejected."""
+    if graph.inputs[0].name == ImageClassificationPipeline.encoded_input.name:
+        raise ModelRejected("a graph's input may not be called image: under /v2 that is a whole file; export it with another name")
     taken, given = [(spec.datatype, spec.shape) for spec in graph.inputs], [(spec.datatype, spec.shape) for spec in graph.outputs]
     size = processor.height, processor.width
     takes = [("UINT8", (-1, 3, *each)) for each in (size, (-1, -1))]

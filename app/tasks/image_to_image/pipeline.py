@@ -23,6 +23,9 @@ from app.runtime.served_model import ServedModel
 from app.runtime.stages import decoding
 from app.tasks.image_to_image.schemas import FORMS, JSON, Order, PictureOptions
 
+SIGNATURE = {"pixel_values": ("UINT8", 4), "reconstruction": ("FP32", 4)}  # datatype and axes
+CONDITION = {"condition": ("FP32", 2)}
+
 
 @dataclass(frozen=True, slots=True)
 class PictureRow:
@@ -62,11 +65,14 @@ class ImageToImagePipeline:
     @classmethod
     def load(cls, manifest: ModelManifest, directory: Path, limits: Limits = Limits()) -> Self:  # noqa: B008 - it is frozen
         graph = manifest.graphs["model"]
-        inputs, outputs = {spec.name for spec in graph.inputs}, {spec.name for spec in graph.outputs}
+        signature = {spec.name: (spec.datatype, len(spec.shape)) for spec in (*graph.inputs, *graph.outputs)}
         if not isinstance(manifest.processor, PhotographProcessor):
             raise ModelRejected("image-to-image wants a photograph processor; complete manifest.json")
-        if inputs - {"condition"} != {"pixel_values"} or outputs != {"reconstruction"}:
-            raise ModelRejected("image-to-image wants a graph from pixel_values, and condition, to reconstruction; export the model again")
+        if CONDITION | signature != CONDITION | SIGNATURE or [spec.name for spec in graph.outputs] != ["reconstruction"]:
+            raise ModelRejected(
+                "image-to-image wants a graph from pixel_values, and condition, to reconstruction: "
+                "UINT8 (B, 3, H, W), FP32 (B, choices), FP32 (B, 3, H, W); export the model again"
+            )
         return cls(manifest.condition, manifest.processor, limits)
 
     def default_options(self) -> Order:

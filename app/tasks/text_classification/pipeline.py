@@ -20,6 +20,8 @@ from app.runtime.served_model import ServedModel
 OFFSET_BYTES = 128  # a pair of whole numbers, as Python holds it, and the way to it
 MAX_OCCLUSIONS = 64  # runs that an explanation may cost; a longer text is occluded in spans of several tokens
 
+TAKES = (TensorSpec(name="input_ids", datatype="INT64", shape=(-1, -1)), TensorSpec(name="lengths", datatype="INT64", shape=(-1,)))
+
 
 @dataclass(frozen=True, slots=True)
 class TextOptions:
@@ -73,9 +75,15 @@ class TextClassificationPipeline:
     def load(cls, manifest: ModelManifest, directory: Path, limits: Limits = Limits()) -> Self:  # noqa: B008 - it is frozen
         if not isinstance(manifest.processor, TextProcessor) or not manifest.labels:
             raise ModelRejected("text-classification wants a text processor and labels; complete manifest.json")
+        wanted = TAKES, (TensorSpec(name="logits", datatype="FP32", shape=(-1, len(manifest.labels))),)
         graph = manifest.graphs["model"]
-        if {spec.name for spec in graph.inputs} != {"input_ids", "lengths"} or {spec.name for spec in graph.outputs} != {"logits"}:
-            raise ModelRejected("text-classification wants a graph from input_ids and lengths to logits; export the model again")
+        if (tuple(sorted(graph.inputs, key=lambda spec: spec.name)), graph.outputs) != wanted:
+            raise ModelRejected(
+                "text-classification wants a graph from input_ids, INT64 [-1, -1], and lengths, INT64 [-1], to the logits of its labels, "
+                f"FP32 {[-1, len(manifest.labels)]}; export the model again"
+            )
+        if len(manifest.labels) < 2:
+            raise ModelRejected("text-classification wants two labels or more: of one alone the probability is always 1")
         return cls(manifest, manifest.processor.load(directory), limits)
 
     def default_options(self) -> TextOptions:

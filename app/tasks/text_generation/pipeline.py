@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from app.runtime.options import Limits
 from app.runtime.slots import Tokens
 
 MAX_TOKENS_A_RUN = 8192  # of a client that sends the graph's own tensors: 3 MB of logits over 100 characters
+MAX_TEMPERATURE = 2  # as in a request
 
 
 class TextGenerationPipeline:
@@ -43,6 +44,11 @@ class TextGenerationPipeline:
             raise ModelRejected("text-generation wants a processor of characters; complete manifest.json")
         if not isinstance(start, str) or len(start) != 1 or start not in processor.characters:
             raise ModelRejected("text-generation wants one character of the alphabet as defaults.start; complete manifest.json")
+        temperature = manifest.defaults.get("temperature", 1.0)
+        if type(temperature) not in (int, float) or not 0 <= cast(float, temperature) <= MAX_TEMPERATURE:
+            raise ModelRejected(f"defaults.temperature must be a number from 0 to {MAX_TEMPERATURE}; correct manifest.json")
+        if unknown := sorted(set(manifest.defaults) - {"start", "temperature"}):
+            raise ModelRejected(f"text-generation has no default {unknown[0][:64]!r}, only start and temperature; correct manifest.json")
         return cls(processor.load(), start, recurrent_shapes(manifest.graphs["model"])[0])
 
     def default_options(self) -> None:

@@ -28,12 +28,13 @@ export function show(place, model) {
 /** The text with each piece coloured by what it did for the answer. Places are in code points: an emoji is one, and two in a string. */
 function explanation(text, { label, explanation: found }) {
   if (!found) return [];
-  const strongest = Math.max(...found.attributions.map(({ contribution }) => Math.abs(contribution)), 1e-6);
+  const spans = apart(found.attributions);
+  const strongest = Math.max(...spans.map(({ contribution }) => Math.abs(contribution)), 1e-6);
   const words = element("p", { class: "words" });
   const letters = [...text];
   const piece = (from, to) => letters.slice(from, to).join("");
   let at = 0;
-  for (const { start, end, contribution } of found.attributions.toSorted((a, b) => a.start - b.start)) {
+  for (const { start, end, contribution } of spans) {
     words.append(piece(at, start));
     const mark = element("mark", { title: `${percent(contribution)} of ${label}` }, piece(start, end));
     mark.style.background = `rgb(var(${contribution > 0 ? "--for" : "--against"}) / ${(0.55 * Math.abs(contribution)) / strongest})`;
@@ -43,4 +44,17 @@ function explanation(text, { label, explanation: found }) {
   words.append(piece(at));
   const legend = `Green speaks for ${label}, red against it: how much its probability falls when the word is left out.`;
   return [element("h3", {}, "Why"), words, element("p", { class: "quiet" }, legend)];
+}
+
+/** In the order of the text. Letters that are several tokens, as a fraction is, are one span with the sum of what these did. */
+function apart(attributions) {
+  const spans = [];
+  for (const { start, end, contribution } of attributions.toSorted((a, b) => a.start - b.start)) {
+    const last = spans.at(-1);
+    if (start < last?.end) {
+      last.end = Math.max(last.end, end);
+      last.contribution += contribution;
+    } else spans.push({ start, end, contribution });
+  }
+  return spans;
 }

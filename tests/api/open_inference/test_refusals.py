@@ -89,6 +89,7 @@ def test_inputs_that_do_not_fit_are_refused(v2: TestClient, inputs: list[Any], s
         ({"parameters": {"binary_data_output": "yes"}}, "'binary_data_output' must be true or false"),
         ({"parameters": {"timeout": -1}}, "'timeout' must be a whole number"),
         ({"parameters": {"timeout": True}}, "'timeout' must be a whole number"),
+        ({"parameters": {"timeout": 10**400}}, "'timeout' must be a whole number, at least 0 and below 2**63"),
         ({"parameters": {"sequence_id": 1}}, "there is no parameter 'sequence_id' here; known: binary_data_output, timeout"),
         ({"parameters": []}, "parameters must be an object"),
         ({"id": 7}, "id must be a string"),
@@ -129,7 +130,8 @@ def test_a_body_that_is_no_request_is_refused(v2: TestClient, body: bytes) -> No
         (8, b"1" * 8, r"has 8 bytes; [2] of INT64 have 16"),
         (-1, b"", "'binary_data_size' must be a whole number"),
         (1.5, b"", "'binary_data_size' must be a whole number"),
-        (10**30, b"", "announces"),
+        (2**62, b"", "announces"),
+        (10**400, b"", "'binary_data_size' must be a whole number, at least 0 and below 2**63"),
     ],
 )
 def test_blobs_that_do_not_fit_are_refused(v2: TestClient, size: Any, blob: bytes, says: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from app.contract.manifest import sha256
+from app.contract.files import sha256
 from training.kit.config import ConfigError
 from training.kit.data import DataError, Source, extract
 from training.kit.run import Run

@@ -12,7 +12,8 @@ pytest.importorskip("torch")
 import torch
 from torch import Tensor, nn
 
-from app.contract.manifest import TensorSpec, sha256
+from app.contract.files import sha256
+from app.contract.manifest import TensorSpec
 from training.kit import golden
 from training.kit.export import ExportError, export, open_session, prove
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.contract.manifest import DataSource, sha256
+from app.contract.files import sha256
+from app.contract.manifest import DataSource
 from app.contract.text import CharacterProcessor, CharTokenizer
 from training.kit.data import DataError, Source, download, find, refuse_other_settings
 from training.kit.run import Run

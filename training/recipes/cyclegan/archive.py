@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.contract.manifest import sha256
+from app.contract.files import sha256
 from training.kit.data import DataError, Source, download, extract
 from training.kit.run import Run
 from training.recipes.cyclegan import synthetic

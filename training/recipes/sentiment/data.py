@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from app.contract.manifest import sha256
+from app.contract.files import sha256
 from training.kit.data import DataError, Source, download, find, refuse_other_settings
 from training.kit.run import Run
 from training.recipes.sentiment.config import Config, DataConfig

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from app.contract.manifest import Batching, DataSource, Graph, Label, Metric, ModelManifest, TensorSpec, sha256
+from app.contract.files import sha256
+from app.contract.manifest import Batching, DataSource, Graph, Label, Metric, ModelManifest, TensorSpec
 from app.contract.text import TextProcessor, WordTokenizer, pad
 from training.kit import golden, provenance
 from training.kit.data import DataError

@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from app.contract.conditions import Choice, Condition
-from app.contract.manifest import Batching, DataSource, Golden, Graph, Metric, ModelManifest, sha256
+from app.contract.files import sha256
+from app.contract.manifest import Batching, DataSource, Golden, Graph, Metric, ModelManifest
 from training.kit import golden, provenance
 from training.kit.data import DataError
 from training.kit.export import export, open_session, proved
