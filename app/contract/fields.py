@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 def _inside_the_folder(name: str) -> str:
     path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or not name.isprintable():
+    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or not name.isprintable() or len(name) > 200:
         raise ValueError("must be a path inside the model's folder")
     return name
 

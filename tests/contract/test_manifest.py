@@ -69,6 +69,7 @@ def graph(fields: dict[str, Any]) -> dict[str, Any]:
         (lambda fields: fields.update({"x\n2026 INFO forged/1 is ready": 1}), r"unknown field x\n2026 INFO forged/1 is ready"),
         (lambda fields: fields.update({"x" * 1000: 1}), "unknown field xxx"),
         (lambda fields: graph(fields).update(file="model\0.onnx"), "must be a path inside the model's folder"),
+        (lambda fields: graph(fields).update(file="a" * 300), "must be a path inside the model's folder"),
         (lambda fields: fields["labels"].append(fields["labels"][0]), "labels must have different names; 'red' comes twice"),
         (lambda fields: fields["targets"].append(fields["targets"][0]), "targets must have different names; 'reddish' comes twice"),
         (lambda fields: fields["targets"][0].update(labels=["red", "red"]), "the labels of target 'reddish' must have different names"),
