@@ -84,8 +84,8 @@ def test_all_threads_may_get_stuck_and_the_work_goes_on(gate: threading.Event) -
 
 
 def test_what_takes_nearly_too_long_is_left_alone() -> None:
-    with RunThreads(1, 0.5) as threads:
-        assert all(threads.submit(time.sleep, 0.2).exception(10) is None for _ in range(4))
+    with RunThreads(1, 1.5) as threads:
+        assert all(threads.submit(time.sleep, 0.4).exception(10) is None for _ in range(4))
 
 
 def test_the_end_does_not_wait_for_a_thread_that_is_stuck(gate: threading.Event) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 import training.__main__ as axon_train
@@ -33,7 +34,7 @@ def kill_once_written(file: Path, arguments: list[str], after_s: float = 0.0) ->
     assert process.exitcode == -9, "it had ended before it was killed"
 
 
-def run_in_two_processes(arguments: list[str]) -> None:
+def run_in_two_processes(arguments: list[str], logs: Path) -> None:
     """`axon-train` with these arguments, by the launcher that is behind `torchrun --standalone --nproc-per-node 2`."""
     config = LaunchConfig(
         min_nodes=1,
@@ -43,6 +44,7 @@ def run_in_two_processes(arguments: list[str]) -> None:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         start_method=START_METHOD,
+        logs_specs=DefaultLogsSpecs(log_dir=str(logs)),
         max_restarts=0,
     )
     elastic_launch(config, _axon_train)(arguments)

@@ -112,7 +112,7 @@ def test_two_processes_compute_what_one_does(make_run: MakeRun, tmp_path: Path) 
     overrides = ["epochs=1", "net.hidden_dropout=0.0", "net.output_dropout=0.0"]
     alone, shared = make_run(tmp_path / "alone", *overrides), make_run(tmp_path / "shared", *overrides)
     train.main(alone)
-    run_in_two_processes(arguments(shared, *overrides))
+    run_in_two_processes(arguments(shared, *overrides), tmp_path / "logs")
     for key in ("train_loss", "validation_loss"):
         expected, found = ([row[key] for row in RunLog(run.directory, quiet=True).rows()] for run in (alone, shared))
         assert len(expected) == 1

@@ -130,7 +130,7 @@ def test_two_processes_compute_what_one_does(make_run: MakeRun, tmp_path: Path) 
     overrides = ["pretrain.dropout=0.0"] + [f"finetune.{name}_dropout=0.0" for name in ("word", "embedding", "head")]
     alone, shared = make_run(tmp_path / "alone", *overrides), make_run(tmp_path / "shared", *overrides)
     train.main(alone)
-    run_in_two_processes(arguments(shared, *overrides))
+    run_in_two_processes(arguments(shared, *overrides), tmp_path / "logs")
     for stage, key in (("pretrain", "language"), ("pretrain", "verdict"), ("finetune", "loss"), ("finetune", "validation_loss")):
         expected, found = ([row[key] for row in RunLog(run.directory / stage, quiet=True).rows()] for run in (alone, shared))
         assert len(expected) > 1
