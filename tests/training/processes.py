@@ -6,12 +6,15 @@ They are forked from one that has imported PyTorch and the rest once, which take
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import sys
 import time
 from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import training.__main__ as axon_train
 
@@ -20,18 +23,19 @@ FORKS = multiprocessing.get_context(START_METHOD)
 FORKS.set_forkserver_preload(["training.kit.processes", "torch._dynamo", "sklearn.linear_model"])
 
 
-def kill_once_written(file: Path, arguments: list[str], after_s: float = 0.0) -> None:
-    """`axon-train` with these arguments, killed (SIGKILL) so long after it wrote the file."""
-    process = FORKS.Process(target=_axon_train, args=(arguments,))
+def kill_once_written(file: Path, arguments: list[str]) -> None:
+    """`axon-train` with these arguments, killed (SIGKILL) at the first step that it takes after it wrote the file."""
+    process = FORKS.Process(target=_train_until_written, args=(file, arguments))
     process.start()
-    give_up_at = time.monotonic() + 120
-    while not file.exists() and process.is_alive() and time.monotonic() < give_up_at:
-        time.sleep(0.005)
-    time.sleep(after_s)
+    process.join(200)
     process.kill()
-    process.join()
     assert file.exists()
-    assert process.exitcode == -9, "it had ended before it was killed"
+    assert process.exitcode == -signal.SIGKILL
+
+
+def _train_until_written(file: Path, arguments: list[str]) -> None:
+    register_optimizer_step_post_hook(lambda *_: os.kill(os.getpid(), signal.SIGKILL) if file.exists() else None)
+    _axon_train(arguments)
 
 
 def run_in_two_processes(arguments: list[str], logs: Path) -> None:

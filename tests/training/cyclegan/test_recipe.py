@@ -144,7 +144,7 @@ def test_a_pool_that_is_smaller_than_a_batch_is_refused(make_run: MakeRun, tmp_p
 def test_a_run_that_was_killed_goes_on_to_the_same_result(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path)
     arguments = ["cyclegan", "train", "--preset", "tiny", "--run-folder", str(run.directory), *SMALLER]
-    kill_once_written(run.checkpoint, arguments, after_s=0.1)  # into the second epoch
+    kill_once_written(run.checkpoint, arguments)
     assert len(RunLog(run.directory, quiet=True).rows()) < run.config.epochs
     train.main(run)
     resumed, whole = (torch.load(each.checkpoint, weights_only=True) for each in (run, finished_run))

@@ -120,7 +120,7 @@ def test_the_chosen_weights_score_what_was_written_of_them(finished_run: Run[Con
 
 def test_a_run_that_was_killed_goes_on_to_the_same_result(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path, "epochs=2")
-    kill_once_written(run.checkpoint, arguments(run, "epochs=2"), after_s=0.5)  # into the second epoch
+    kill_once_written(run.checkpoint, arguments(run, "epochs=2"))
     assert [row["epoch"] for row in RunLog(run.directory, quiet=True).rows()] == [0]
     train.main(run)
     resumed, whole = torch.load(run.checkpoint, weights_only=True), torch.load(finished_run.checkpoint, weights_only=True)
