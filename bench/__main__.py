@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--sides", type=int, nargs="+", default=drawing.SIDES, help="of the pictures that they get, in pixels")
     parser.add_argument("--only", choices=["pictures", "streams", "images-to-images", "overload"], help="one part of the benchmark")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     arguments = parser.parse_args()
     if arguments.only in (None, "pictures"):
