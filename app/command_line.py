@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from app import server
 from app.api.validation import explain
+from app.contract.fields import printable
 from app.errors import ModelRejected
 from app.main import make_repository
 from app.observability import configure_logging
@@ -58,21 +59,16 @@ def _row(root: Path, name: str, version: str) -> tuple[str, str, str, str, str, 
         size = _megabytes(root / name / version)
         manifest = read_manifest(root, name, version)
     except ModelRejected as error:
-        return name, version, "", "", size, f"refused: {_printable(str(error))}"
+        return name, version, "", "", size, f"refused: {printable(str(error))}"
     except (OSError, ValueError, RuntimeError) as error:  # a folder that may not be entered, a path that is none, a link to itself
         reason = getattr(error, "strerror", None) or str(error)
-        return name, version, "", "", size, f"refused: the folder cannot be read ({_printable(reason)})"
-    return name, version, manifest.task, _printable(manifest.title), size, "whole"
+        return name, version, "", "", size, f"refused: the folder cannot be read ({printable(reason)})"
+    return name, version, manifest.task, printable(manifest.title), size, "whole"
 
 
 def _megabytes(folder: Path) -> str:
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return f"{size / 1e6:.1f} MB"
-
-
-def _printable(text: str) -> str:
-    """What stands in a manifest writes no lines of its own, and no colours."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def check(settings: Settings) -> None:
@@ -83,7 +79,7 @@ def check(settings: Settings) -> None:
         repository.load_all()
     statuses = repository.statuses()
     for status in statuses:
-        print(f"{status.name}/{status.version}  {status.state}" + (f"  {_printable(status.reason)}" if status.reason else ""))
+        print(f"{status.name}/{status.version}  {status.state}" + (f"  {printable(status.reason)}" if status.reason else ""))
     end_process(1 if any(status.state == "refused" for status in statuses) else 0)
 
 

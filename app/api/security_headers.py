@@ -25,13 +25,9 @@ def _headers(policy: bytes, *more: tuple[bytes, bytes]) -> Headers:
 
 
 ANSWER = _headers(_NOTHING, (b"cache-control", b"no-store"))  # it was asked for by one client, with its key
-_FILE = _headers(_NOTHING, (b"cache-control", b"no-cache"))  # asked for anew each time: files of two versions do not go together
-_PAGES = {
-    "/": _headers(_DEMO),
-    "/docs": _headers(_DOCUMENTATION),
-    "/docs/oauth2-redirect": _headers(_DOCUMENTATION),
-    "/redoc": _headers(_DOCUMENTATION),
-}
+_ANEW = (b"cache-control", b"no-cache")  # asked for anew each time: pages and files of two versions do not go together
+_FILE = _headers(_NOTHING, _ANEW)
+_PAGES = {"/": _headers(_DEMO, _ANEW)} | dict.fromkeys(("/docs", "/docs/oauth2-redirect", "/redoc"), _headers(_DOCUMENTATION, _ANEW))
 _FILES = ("/web/", "/static-offline-docs/")
 
 

@@ -18,7 +18,7 @@ static_files = StaticFiles(directory=FOLDER)
 @router.get("/")
 async def home() -> Response:
     """A form for each served model, and its card."""
-    return FileResponse(FOLDER / "index.html", headers={"Cache-Control": "no-cache"})
+    return FileResponse(FOLDER / "index.html")
 
 
 class WholeFiles:

@@ -1,4 +1,4 @@
-"""Kinds of text in a manifest."""
+"""Kinds of text in a manifest, and how text is said that may not be of the kind."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ def _one_line(text: str) -> str:
 RelativePath = Annotated[str, AfterValidator(_inside_the_folder)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Line = Annotated[str, AfterValidator(_one_line)]
+
+
+def printable(text: str) -> str:
+    """What does not print is escaped: what stands in a file writes no lines of its own into a log, and no colours into a terminal."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

@@ -19,7 +19,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, Val
 
 from app.contract.classification import Target
 from app.contract.conditions import Condition
-from app.contract.fields import Line, RelativePath, Sha256
+from app.contract.fields import Line, RelativePath, Sha256, printable
 from app.contract.files import check_file
 from app.contract.images import ImageProcessor, PhotographProcessor
 from app.contract.text import CharacterProcessor, TextProcessor
@@ -273,5 +273,4 @@ def _first_problem(error: ValidationError) -> str:
     else:
         text = f"{place}: {first['msg'].removeprefix('Value error, ')}"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    said = text if text.isprintable() else ascii(text)[1:-1]  # what stands in a file writes no lines of its own into a log
-    return f"{MANIFEST_FILE} does not fit schema {SCHEMA_VERSION}: {said[:MAX_SAID_CHARS]}{more}"
+    return f"{MANIFEST_FILE} does not fit schema {SCHEMA_VERSION}: {printable(text)[:MAX_SAID_CHARS]}{more}"
