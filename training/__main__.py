@@ -10,6 +10,7 @@ import pkgutil
 import sys
 from pathlib import Path
 
+from app.errors import ModelRejected
 from training import recipes
 from training.kit.config import ConfigError, load_config
 from training.kit.data import DataError
@@ -87,7 +88,7 @@ def main() -> None:
         )
         step = importlib.import_module(module)
         (step.prepare if arguments.command == "prepare" else step.main)(run)
-    except (ConfigError, DataError, InsaneFigure) as error:
+    except (ConfigError, DataError, InsaneFigure, ModelRejected, OSError) as error:
         sys.exit(f"axon-train: {error}")
 
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import pydantic
+from pydantic import Field
 
 Config = TypeVar("Config")
+
+Count = Annotated[int, Field(ge=0)]  # that may be none
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]  # of learning, and all that has to be more than nothing
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ConfigError(ValueError):
@@ -38,6 +46,27 @@ def config_dict(config: Any) -> dict[str, Any]:
     """The whole config as plain JSON data (a tuple is a list), for a checkpoint or a manifest."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
     return plain
+
+
+def refuse_other_config(trained: Mapping[str, Any] | None, config: Any, free: Collection[str], where: Path) -> None:
+    """Raises ConfigError where a run goes on with other settings than it was trained with.
+
+    `trained` is the `config_dict` of its checkpoint, None in one that does not tell. What is named in `free`, a setting or a whole
+    section, may differ, and settings that only one of the two knows may.
+    """
+    for key, was in (trained or {}).items():
+        now = config_dict(config).get(key, was)
+        if key not in free and was != now:
+            raise ConfigError(f"{where} was trained with {_difference(key, was, now)}: leave it as it was, or give --run another folder")
+
+
+def _difference(key: str, was: Any, now: Any) -> str:
+    """`learning_rate=0.1, not 0.2`; of a section, its first setting that differs."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        for name in was.keys() & now.keys():
+            if was[name] != now[name]:
+                return _difference(f"{key}.{name}", was[name], now[name])
+    return f"{key}={json.dumps(was)}, not {json.dumps(now)}"
 
 
 def _set(values: dict[str, Any], override: str) -> None:

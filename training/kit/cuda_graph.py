@@ -94,5 +94,5 @@ def set_rate(optimizer: Optimizer, rate: float) -> None:
 
 @torch.no_grad()
 def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """What AveragedModel.update_parameters does, without its copy between processor and GPU, which no graph may hold."""
+    """What AveragedModel.update_parameters does from its second call on, without its copy to the processor, which no graph may hold."""
     torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)

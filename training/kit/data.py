@@ -73,7 +73,7 @@ class ResumingDownloader:
     def __call__(self, url: str, output_file: str, mapping: Any) -> None:
         """Download into `partial`, then move it to `output_file`, whose checksum pooch verifies."""
         have = self.partial.stat().st_size if self.partial.is_file() else 0
-        headers = {"Range": f"bytes={have}-"} if have else {}
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})  # bytes of the file, not of its gzip
         with requests.get(_address(url), headers=headers, stream=True, timeout=TIMEOUT_S) as response:
             if response.status_code != requests.codes.requested_range_not_satisfiable:  # else it was whole already
                 response.raise_for_status()

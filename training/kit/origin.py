@@ -26,12 +26,13 @@ def _version(package: str) -> str:
 
 
 def commit(recipe: str) -> str:
-    """The checked-out commit, `-dirty` where the kit or the recipe differ from it; `unknown` outside a git checkout."""
+    """The checked-out commit, `-dirty` where code that shapes the run differs from it; `unknown` outside a git checkout."""
     training = Path(__file__).parents[1]
-    own = [str(training / "kit"), str(training / "nets"), str(training / "recipes" / recipe.replace("-", "_"))]
+    shared = [training / "kit", training / "nets", training.parent / "app" / "contract"]
+    own = [str(folder) for folder in (*shared, training / "recipes" / recipe.replace("-", "_"))]
     try:
         head = _git(training, "rev-parse", "HEAD").strip()
-        changed = _git(training, "status", "--porcelain", "--untracked-files=no", "--", *own)
+        changed = _git(training, "status", "--porcelain", "--", *own)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{head}-dirty" if changed.strip() else head

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from lightning_fabric import Fabric
 
+from training.kit.config import ConfigError
+
 
 def launch_fabric(threads: int = 0, precision: Literal["32-true", "bf16-mixed"] = "32-true") -> Fabric:
     """A launched Fabric. Under `torchrun` each of its processes joins; `threads` > 0 bounds a process's CPU threads.
@@ -25,3 +27,10 @@ def launch_fabric(threads: int = 0, precision: Literal["32-true", "bf16-mixed"] 
         torch.backends.cudnn.benchmark = True  # shapes stay the same for a whole epoch
         torch.set_float32_matmul_precision("high")  # TF32 where a product is not in bfloat16
     return fabric
+
+
+def refuse_uneven(fabric: Fabric, **settings: int) -> None:
+    """Raises ConfigError where a batch does not give each process as much: their mean would not be the batch's."""
+    for name, count in settings.items():
+        if count % fabric.world_size:
+            raise ConfigError(f"{name}={count} cannot be shared evenly by {fabric.world_size} processes: set a multiple of that")

@@ -15,12 +15,18 @@ from training.kit.run_log import RunLog
 
 
 def describe(
-    run: Run[Any], data: tuple[DataSource, ...], trained_at: float, duration_s: float, directories: Sequence[Path] = ()
+    run: Run[Any],
+    data: tuple[DataSource, ...],
+    trained_at: float,
+    duration_s: float,
+    directories: Sequence[Path] = (),
+    config: dict[str, Any] | None = None,
 ) -> Provenance:
     """`trained_at` is when training ended, in seconds since 1970; `duration_s` what it took on the clock.
 
     `directories` are those of the runs that trained the weights, where that is not this one alone. Commit and versions
     are those of their last epoch; logs of before 26 November 2026 do not name them, and then they are those of the export.
+    `config` is what the weights were trained with, where the run's own is not that.
     """
     directories = directories or (run.directory,)
     latest = max(map(last_row, directories), key=_time)
@@ -28,7 +34,7 @@ def describe(
         recipe=run.recipe,
         preset=run.preset,
         commit=latest.get("commit") or origin.commit(run.recipe),
-        config=config_dict(run.config),
+        config=config or config_dict(run.config),
         data=data,
         trained_at=datetime.fromtimestamp(int(trained_at), UTC),
         versions=latest.get("versions") or origin.versions(),
