@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ def _compare(module: nn.Module, session: onnxruntime.InferenceSession, case: Ten
     expected = [expected] if isinstance(expected, Tensor) else list(expected)
     answered = session.run(None, dict(case))
     worst = 0.0
-    for spec, eager, onnx in _rows(outputs, expected, answered):
+    for spec, eager, onnx in zip(outputs, expected, answered, strict=True):
         _agree(f"shapes of {spec.name}", onnx.shape, tuple(eager.shape))
         if len(onnx.shape) != len(spec.shape) or any(size not in (-1, found) for size, found in zip(spec.shape, onnx.shape, strict=True)):
             raise ExportError(f"shapes of {spec.name} differ: the file gives {onnx.shape}, the spec says {spec.shape}")
@@ -136,10 +136,6 @@ def _compare(module: nn.Module, session: onnxruntime.InferenceSession, case: Ten
             raise ExportError(f"values of {spec.name} differ by {difference:.1e}, more than {atol:.0e}, for inputs {_shapes(case)}")
         worst = max(worst, difference)
     return worst
-
-
-def _rows(outputs: Sequence[TensorSpec], expected: list[Tensor], answered: list[Any]) -> Iterable[tuple[TensorSpec, Tensor, NDArray[Any]]]:
-    return zip(outputs, expected, answered, strict=True)
 
 
 def _shapes(case: Tensors) -> str:

@@ -25,7 +25,8 @@ def describe(
     """`trained_at` is when training ended, in seconds since 1970; `duration_s` what it took on the clock.
 
     `directories` are those of the runs that trained the weights, where that is not this one alone. Commit and versions
-    are those of their last epoch; logs of before 26 November 2026 do not name them, and then they are those of the export.
+    are those of their last epoch; logs of before 26 November 2026 name neither: the commit is
+    then unknown, the versions are those of the export.
     `config` is what the weights were trained with, where the run's own is not that.
     """
     directories = directories or (run.directory,)
@@ -33,7 +34,7 @@ def describe(
     return Provenance(
         recipe=run.recipe,
         preset=run.preset,
-        commit=latest.get("commit") or origin.commit(run.recipe),
+        commit=latest.get("commit", "unknown"),
         config=config or config_dict(run.config),
         data=data,
         trained_at=datetime.fromtimestamp(int(trained_at), UTC),

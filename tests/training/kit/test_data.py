@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import tarfile
@@ -19,10 +20,11 @@ pytest.importorskip("pooch")
 from training.kit.data import DataError, Source, download, extract, find
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB
+ZIPPED = gzip.compress(CONTENT)
 
 
 class ArchiveServer(ThreadingHTTPServer):
-    """Serves CONTENT; hangs up after `hang_up_after` bytes of an answer, and ignores ranges where told to."""
+    """Serves CONTENT, zipped to whoever takes that; hangs up after `hang_up_after` bytes of an answer, and ignores ranges where told to."""
 
     hang_up_after: int | None = None
     knows_ranges = True
@@ -42,13 +44,17 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         asked = self.headers.get("Range")
         self.server.ranges.append(asked)
+        zipped = "gzip" in self.headers.get("Accept-Encoding", "")
+        content = ZIPPED if zipped else CONTENT  # a range is one of what is sent
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.server.knows_ranges else 0
-        if start >= len(CONTENT):
+        if start >= len(content):
             self.send_error(416)
             return
-        body = CONTENT[start:]
+        body = content[start:]
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body)))
+        if zipped:
+            self.send_header("Content-Encoding", "gzip")
         self.end_headers()
         self.wfile.write(body[: self.server.hang_up_after])
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.training.tiny_runs import MakeRun
 from training.kit.data import DataError, Source
 from training.kit.run import Run
 from training.recipes.skin_lesion import data, synthetic
@@ -179,3 +180,12 @@ def test_what_an_interrupted_preparation_leaves_is_not_taken_for_whole(
 def test_no_data_root_asks_for_one(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--data-root"):
         load(Run("skin-lesion", "full", Config(), tmp_path, data_root=None))
+
+
+def test_data_of_other_settings_is_neither_taken_nor_made_anew(make_run: MakeRun, tmp_path: Path) -> None:
+    data.prepare(make_run(tmp_path, "synthetic_lesions=10"))
+    before = (tmp_path / "run" / "prepared" / "records.json").read_bytes()
+    for step in (data.prepare, load):
+        with pytest.raises(DataError, match="prepared with synthetic_lesions=10, not 12: give --run another folder"):
+            step(make_run(tmp_path, "synthetic_lesions=12"))
+    assert (tmp_path / "run" / "prepared" / "records.json").read_bytes() == before

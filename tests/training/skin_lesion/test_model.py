@@ -19,7 +19,7 @@ from training.recipes.skin_lesion.ensemble import Ensemble
 from training.recipes.skin_lesion.epochs import average, halved
 from training.recipes.skin_lesion.figures import age_group, check_sane, decision_curve
 from training.recipes.skin_lesion.model import VARIANTS, SkinLesionNet, load_imagenet
-from training.recipes.skin_lesion.targets import QUESTIONS, Scored, Unseen, build_target
+from training.recipes.skin_lesion.targets import QUESTIONS, Scored, Unseen, build_target, six_digits
 from training.recipes.skin_lesion.teachers import teach
 from training.recipes.skin_lesion.train import optimizer_for, set_learning_rate
 
@@ -231,3 +231,10 @@ def test_net_benefit_of_a_perfect_model_is_the_prevalence() -> None:
     curve = decision_curve(QUESTIONS[0], Scored(np.eye(len(LABELS))[labels], labels))
     assert curve["model"] == pytest.approx([0.2] * len(curve["threshold"]))
     assert max(curve["everyone"]) < 0.2
+
+
+def test_what_has_six_digits_keeps_them_and_nothing_is_rounded_up() -> None:
+    kept = np.arange(20_000) / 1e6
+    assert six_digits(kept) == tuple(kept.tolist())
+    finer = np.random.default_rng(0).random(20_000)
+    assert all(0 <= value - rounded < 1e-6 for value, rounded in zip(finer, six_digits(finer), strict=True))

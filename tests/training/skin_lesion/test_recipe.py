@@ -211,10 +211,10 @@ def test_an_ensemble_of_one_network_twice_ranks_as_that_network_does(ensemble_ru
 
 def test_an_ensemble_names_its_runs_their_settings_and_the_time_of_all(ensemble_run: Run[Config], finished_run: Run[Config]) -> None:
     manifest = load_manifest(ensemble_run.models / "skin-lesion" / "1")
-    parts = manifest.measurements["weights"]["runs"]
-    assert [part["run"] for part in parts] == [finished_run.directory.name] * 2
-    assert parts[0]["config"]["synthetic_lesions"] == finished_run.config.synthetic_lesions
+    assert [part["run"] for part in manifest.measurements["weights"]["runs"]] == [finished_run.directory.name] * 2
     alone = load_manifest(finished_run.models / "skin-lesion" / "1").provenance
+    assert alone.config == config_dict(finished_run.config)
+    assert manifest.provenance.config == {"members": {finished_run.directory.name: alone.config}}
     assert manifest.provenance.duration_s == pytest.approx(alone.duration_s, abs=0.2)  # it is one run, named twice
     assert (manifest.provenance.hardware, manifest.provenance.trained_at) == (alone.hardware, alone.trained_at)
 
@@ -304,3 +304,9 @@ def test_evaluation_writes_its_plots(finished_run: Run[Config]) -> None:
 
 def _losses(run: Run[Config]) -> list[float]:
     return [row["train_loss"] for row in RunLog(run.directory, quiet=True).rows()]
+
+
+def test_a_run_does_not_go_on_at_another_rate(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = copy_of(finished_run, make_run(tmp_path, "epochs=3", "learning_rate=0.5"))
+    with pytest.raises(ConfigError, match=r"learning_rate=0.0006, not 0.5: leave it as it was, or give --run another folder"):
+        train.main(run)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from app.contract.images import ImageProcessor
+from training.kit.data import refuse_other_settings
 from training.kit.run import Run
 from training.kit.splits import hash_split
 from training.recipes.skin_lesion import synthetic
@@ -48,8 +50,9 @@ def image_sizes(config: Config) -> list[int]:
 
 
 def prepare(run: Run[Config]) -> None:
-    """Decode the data set once, for each size that the run needs."""
+    """Decode the data set once, for each size that the run needs. Raises DataError where it was prepared with other settings."""
     config = run.config
+    described(run)
     if run.data_root is None and config.synthetic_lesions:
         synthetic.draw(run.directory / "synthetic-data", config.synthetic_lesions, config.seed)
     archive = find_archive(run)
@@ -63,8 +66,21 @@ def prepare(run: Run[Config]) -> None:
             pixels[i] = processor(size).preprocess(archive.read(record.image_id))
         pixels.flush()
         partial.replace(path)  # an interrupted `prepare` leaves no half of it
-    described = {"source": {"name": archive.name, "sha256": archive.sha256}, "records": [asdict(record) for record in archive.records]}
-    (folder / "records.json").write_text(json.dumps(described))
+    source, records = {"name": archive.name, "sha256": archive.sha256}, [asdict(record) for record in archive.records]
+    (folder / "records.json").write_text(json.dumps({"settings": settings(config), "source": source, "records": records}))
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """What the records depend on, but for the data set itself."""
+    return {"synthetic_lesions": config.synthetic_lesions} | ({"seed": config.seed} if config.synthetic_lesions else {})
+
+
+def described(run: Run[Config]) -> dict[str, Any]:
+    """What `prepare` wrote of the records, empty where there is nothing yet. Raises DataError where that was with other settings."""
+    path = run.directory / "prepared" / "records.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    refuse_other_settings(run.directory, found.get("settings", {}), settings(run.config))
+    return found
 
 
 def load(run: Run[Config]) -> SkinLesions:
@@ -73,14 +89,14 @@ def load(run: Run[Config]) -> SkinLesions:
     wanted = [folder / "records.json", *(folder / f"pixels-{size}.npy" for size in image_sizes(run.config))]
     if not all(path.is_file() for path in wanted):
         prepare(run)
-    described = json.loads((folder / "records.json").read_text())
-    records = [Record(**record) for record in described["records"]]
+    found = described(run)
+    records = [Record(**record) for record in found["records"]]
     return SkinLesions(
         records=records,
         pixels={size: np.load(folder / f"pixels-{size}.npy", mmap_mode="r") for size in image_sizes(run.config)},
         labels=np.array([LABELS.index(record.diagnosis) for record in records]),
         splits=hash_split([record.lesion_id for record in records], shares(run.config), SALT),
-        source=described["source"],
+        source=found["source"],
     )
 
 

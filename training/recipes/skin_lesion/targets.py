@@ -70,8 +70,8 @@ def build_target(question: Question, validation: Scored, validation_lesions: Seq
     """Thresholds from validation, everything else from test."""
     chosen_from, positive = question.score(validation.probabilities), question.positive(validation.labels)
     thresholds, sensitivities = promised_sensitivities(chosen_from[positive], np.asarray(validation_lesions)[positive].tolist())
-    selection = SensitivityTable(threshold=_floats(thresholds), sensitivity=_floats(sensitivities))
-    (youden,) = _floats(np.array([youden_threshold(chosen_from, positive)]))
+    selection = SensitivityTable(threshold=six_digits(thresholds), sensitivity=six_digits(sensitivities))
+    (youden,) = six_digits(np.array([youden_threshold(chosen_from, positive)]))
     chosen = {"youden": youden} | {name: selection.highest_threshold(promise) for name, promise in PROMISES.items()}
     one_view, eight_views = (
         scored and measure(question, scored, test.bootstrap, list(chosen.values()), test.name + note)
@@ -100,13 +100,13 @@ def measure(question: Question, test: Scored, bootstrap: GroupBootstrap, thresho
         n_positive=int(positive.sum()),
         n_negative=int((~positive).sum()),
         auroc=estimate(bootstrap.auroc(scores, positive)),
-        threshold=_floats(thresholds_of_curve),
-        sensitivity=_floats(sensitivity),
-        specificity=_floats(specificity),
+        threshold=six_digits(thresholds_of_curve),
+        sensitivity=six_digits(sensitivity),
+        specificity=six_digits(specificity),
         sensitivity_ci95=tuple((low, high) for low, high in sensitivity_band.round(4).tolist()),
         specificity_ci95=tuple((low, high) for low, high in specificity_band.round(4).tolist()),
     )
-    behind = Scores(positive=_floats(np.sort(scores[positive])), negative=_floats(np.sort(scores[~positive])))
+    behind = Scores(positive=six_digits(np.sort(scores[positive])), negative=six_digits(np.sort(scores[~positive])))
     return Measurement(measured_on=name, roc=curve, scores=behind)
 
 
@@ -119,6 +119,7 @@ def estimate(interval: Interval) -> Estimate:
     return Estimate(value=round(interval.value, 4), ci95=(round(interval.low, 4), round(interval.high, 4)))
 
 
-def _floats(values: Floats) -> tuple[float, ...]:
+def six_digits(values: Floats) -> tuple[float, ...]:
     """Six digits: thresholds stay apart and the file stays small. Rounded down, so that no positive falls below its own threshold."""
-    return tuple((np.floor(values * 1e6) / 1e6).tolist())
+    near = np.round(values, 6)
+    return tuple(np.where(near > values, np.round(near - 1e-6, 6), near).tolist())

@@ -21,13 +21,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from training.kit import checkpoint
-from training.kit.config import ConfigError, config_dict
-from training.kit.processes import launch_fabric
+from training.kit.config import ConfigError, config_dict, refuse_other_config
+from training.kit.processes import launch_fabric, refuse_uneven
 from training.kit.roc import auroc, macro_auroc, recalls
 from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.recipes.skin_lesion.augmentation import augment, mix
-from training.recipes.skin_lesion.config import Config
+from training.recipes.skin_lesion.config import GOES_ON, Config
 from training.recipes.skin_lesion.data import LABELS, SkinLesions, load
 from training.recipes.skin_lesion.ensemble import Ensemble
 from training.recipes.skin_lesion.epochs import halved
@@ -39,6 +39,7 @@ def main(run: Run[Config]) -> None:
     config, fabric = run.config, launch_fabric(precision=run.config.precision)
     if config.members:
         raise ConfigError(f"there is nothing to train: train {', '.join(config.members)}, then `axon-train {run.recipe} evaluate`")
+    refuse_uneven(fabric, batch_size=config.batch_size)
     check_teachers(run)  # before the data set is prepared for nothing
     if fabric.global_rank == 0:
         load(run)  # prepares what is missing, once
@@ -172,7 +173,8 @@ def predict(network: nn.Module, pixels: NDArray[np.uint8] | Tensor) -> NDArray[n
     network.eval()
     device = next(network.parameters()).device
     batch_size = 256 if device.type == "cuda" else 32
-    batches = (torch.as_tensor(pixels[i : i + batch_size]) for i in range(0, len(pixels), batch_size))
+    places = tqdm(range(0, len(pixels), batch_size), "answers", unit="batch", leave=False, mininterval=5)
+    batches = (torch.as_tensor(pixels[i : i + batch_size]) for i in places)
     logits = [network(batch.contiguous(memory_format=torch.channels_last).to(device)).cpu() for batch in batches]
     return torch.cat(logits).numpy()
 
@@ -209,14 +211,15 @@ def keep(run: Run[Config], network: nn.Module, epoch: int, measured: dict[str, f
 
 def save(run: Run[Config], network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, duration_s: float) -> None:
     state = {"model": network.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-    checkpoint.save(run.checkpoint, {**state, "epoch": epoch, "duration_s": duration_s})
+    checkpoint.save(run.checkpoint, {**state, "epoch": epoch, "duration_s": duration_s, "config": config_dict(run.config)})
 
 
 def resume(run: Run[Config], network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
-    """Bring back the last finished epoch: (epoch to do next, seconds spent)."""
+    """Bring back the last finished epoch: (epoch to do next, seconds spent). Raises ConfigError where it began with other settings."""
     state: dict[str, Any] | None = checkpoint.load(run.checkpoint)
     if state is None:
         return 0, 0.0
+    refuse_other_config(state.get("config"), run.config, GOES_ON, run.checkpoint)
     network.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])
