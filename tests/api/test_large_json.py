@@ -66,9 +66,9 @@ def keys(begin: bytes, value: bytes, end: bytes) -> bytes:
 )
 def test_the_worst_that_fits_is_refused_soon(client: TestClient, path: str, body: bytes, says: str) -> None:
     assert LIMIT - 40 < len(body) <= LIMIT
-    started = time.monotonic()
+    started = time.process_time()
     response = client.post(path, content=body, headers=JSON)
-    assert time.monotonic() - started < SOON_S
+    assert time.process_time() - started < SOON_S
     assert response.status_code in (400, 413, 422)
     assert says in response.text
     assert len(response.content) < 500

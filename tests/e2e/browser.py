@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -102,11 +102,9 @@ class Browser:
 @contextmanager
 def chromium(profile: Path) -> Iterator[Browser]:
     """HOST leads to this machine, every other name nowhere."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    driver = subprocess.Popen(
-        ["chromedriver", f"--port={port}", "--silent"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    log_file = profile.with_suffix(".log")
+    with log_file.open("wb") as log:
+        driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=log, stderr=log, start_new_session=True)
     options = {
         "binary": shutil.which("chromium"),
         "args": [
@@ -121,8 +119,7 @@ def chromium(profile: Path) -> Iterator[Browser]:
     }
     wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"performance": "ALL"}}
     try:
-        base = f"http://127.0.0.1:{port}/session"
-        _wait_until_answering(f"http://127.0.0.1:{port}/status")
+        base = f"http://127.0.0.1:{_port(log_file)}/session"
         created = httpx2.post(base, json={"capabilities": {"alwaysMatch": wanted}}, timeout=60)
         assert created.status_code == 200, created.text
         address = f"{base}/{created.json()['value']['sessionId']}"
@@ -134,12 +131,10 @@ def chromium(profile: Path) -> Iterator[Browser]:
         driver.wait(20)
 
 
-def _wait_until_answering(url: str) -> None:
+def _port(log_file: Path) -> int:
+    """The one that chromedriver took, once it says that it listens there."""
     give_up_at = time.monotonic() + WAIT_S
-    while time.monotonic() < give_up_at:
-        try:
-            if httpx2.get(url).status_code == 200:
-                return
-        except httpx2.TransportError:
-            time.sleep(0.1)
-    raise AssertionError(f"{url} does not answer")
+    while not (said := re.search(r"started successfully on port (\d+)\.", log_file.read_text(encoding="utf-8"))):
+        assert time.monotonic() < give_up_at, "chromedriver did not start"
+        time.sleep(0.05)
+    return int(said[1])

@@ -221,6 +221,7 @@ def test_the_demo_page_draws_in_a_style_and_by_the_keyboard_alone(browser: Brows
     open_demo(browser, server, "style-transfer")
     browser.press("button.second", ENTER)
     assert drawn_with(browser) == {"style": "rose", "preserve_colour": "false", "strength": "1"}
+    browser.wait_until("document.querySelector('.after').complete")
     assert browser.run("return document.querySelector('.after').naturalWidth") == 320
     browser.press("input[aria-label='strength']", LEFT)
     assert drawn_with(browser)["strength"] == "0.95"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,9 +24,10 @@ import socket, time
 socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("127.0.0.1", 9))
 dialled = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 dialled.connect(("127.0.0.1", 9))
-with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
-    print(server.getsockname()[1])
-    time.sleep(1)
+with socket.create_server(("127.0.0.1", 0)) as server:
+    print(server.getsockname()[1], flush=True)
+    client = socket.create_connection(server.getsockname())
+    time.sleep(60)
 """
 SILENCING = {  # where one of these is set, ONNX Runtime takes the machine for a test's and sends nothing by itself
     *("CI", "APPVEYOR", "CIRCLECI", "CODEBUILD_BUILD_ID", "GITHUB_ACTIONS", "GITLAB_CI"),
@@ -36,7 +37,7 @@ DROPPED = SILENCING | {"XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY"}
 UNTAMED = """
 import onnxruntime, sys, time
 session = onnxruntime.InferenceSession(sys.argv[1])
-time.sleep(1)
+time.sleep(60)
 """
 
 
@@ -56,9 +57,17 @@ def started(command: list[str], folder: Path, **settings: object) -> Iterator[tu
         process.wait(30)
 
 
+def look_until(seen_all: Callable[[], bool]) -> None:
+    """Or for half a minute: the test says then what was not seen."""
+    give_up_at = time.monotonic() + 30
+    while not seen_all() and time.monotonic() < give_up_at:
+        time.sleep(0.01)
+
+
 def test_the_watch_sees_what_a_process_opens(tmp_path: Path) -> None:
-    with started([sys.executable, "-c", DIAL], tmp_path) as (process, seen):
-        process.wait(30)
+    kinds = {("tcp", True), ("tcp", False), ("udp", False)}
+    with started([sys.executable, "-c", DIAL], tmp_path) as (_, seen):
+        look_until(lambda: kinds <= {(socket.protocol, socket.listens) for socket in seen.sockets.copy()})
     port = int((tmp_path / "log").read_text(encoding="ascii"))
     assert InternetSocket("tcp", port, 0, listens=True) in seen.sockets
     assert {socket.remote_port for socket in seen.sockets if socket.protocol == "udp"} == {9}
@@ -68,8 +77,8 @@ def test_the_watch_sees_what_a_process_opens(tmp_path: Path) -> None:
 def test_the_watch_sees_the_telemetry_of_an_onnx_runtime_that_was_not_told_to_be_silent(tmp_path: Path, toy_models: Path) -> None:
     """The wheel keeps its events in a data base until it can send them: so it can be seen where there is no network, too."""
     graph = next(toy_models.glob("words/1/*.onnx"))
-    with started([sys.executable, "-c", UNTAMED, str(graph)], tmp_path) as (process, seen):
-        process.wait(60)
+    with started([sys.executable, "-c", UNTAMED, str(graph)], tmp_path) as (_, seen):
+        look_until(lambda: data_bases(seen) != [])
     assert data_bases(seen), "this ONNX Runtime shows no telemetry at all, so that the server is silent proves nothing"
 
 
@@ -93,7 +102,7 @@ def test_the_server_opens_no_connection_and_no_data_base_of_its_own(tmp_path: Pa
 
 
 def data_bases(seen: Seen) -> list[str]:
-    return sorted(file for file in seen.files if "onnxruntime.db" in file)
+    return sorted(file for file in seen.files.copy() if "onnxruntime.db" in file)
 
 
 def ask_everything(client: httpx2.Client) -> None:

@@ -15,16 +15,19 @@ import httpx2
 import pytest
 
 from tests.e2e.server import ROOT, RunningServer, environment, running_server, wait_for
-from tests.model_repository import picture
+from tests.model_repository import picture, write_colour_model, write_word_model
+from tests.slow_models import write_slow_model
 
 WORDS = "/v1/text-classification/words"
 SLOW = {"text": ["the " * 5_000] * 64}  # about a second of one core
 
 
 @pytest.fixture(scope="module")
-def server(toy_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    log_file = tmp_path_factory.mktemp("server") / "log"
-    with running_server(toy_models, log_file, cores=1, log_format="json", max_body_bytes=2_000_000) as server:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    root, log_file = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("server") / "log"
+    for write in (write_colour_model, write_word_model, write_slow_model):
+        write(root)
+    with running_server(root, log_file, cores=1, log_format="json", max_body_bytes=2_000_000) as server:
         yield server
 
 
@@ -69,13 +72,14 @@ def test_a_50_mb_body_is_refused_over_a_socket_with_and_without_a_length(server:
 
 
 def test_the_work_of_a_client_that_hangs_up_is_dropped(server: RunningServer) -> None:
-    body = json.dumps(SLOW).encode()
-    head = f"POST {WORDS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    body = json.dumps({"text": "wait " * 9_000}).encode()  # twenty seconds
+    head = f"POST /v1/text-classification/slow HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n".encode()
+    head += b"Content-Type: application/json\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(head + body)
-        wait_for(server, 'axon_pending_requests{model="words"', 1, at_least=True)
-    wait_for(server, 'axon_inference_request_failure_total{model="words",reason="cancelled"', 1, at_least=True)
-    assert server.metric('axon_pending_requests{model="words"') == 0
+        wait_for(server, 'axon_pending_requests{model="slow"', 1)
+    wait_for(server, 'axon_inference_request_failure_total{model="slow",reason="cancelled"', 1)
+    assert server.metric('axon_pending_requests{model="slow"') == 0
 
 
 def test_a_body_that_never_ends_is_refused_in_time(toy_models: Path, tmp_path: Path) -> None:

@@ -113,13 +113,13 @@ def test_a_short_text_is_not_kept_waiting_by_long_ones(server: RunningServer) ->
 
 def test_a_stop_lets_streams_finish(models: Path, tmp_path: Path) -> None:
     with running_server(models, tmp_path / "log", **LIMITS) as server, ThreadPoolExecutor(4) as clients:
-        request = {"model": "lstm", "prompt": "a", "max_tokens": 3000, "stream": True}
+        request = {"model": "lstm", "prompt": "a", "max_tokens": 10_000, "stream": True}
         streams = [clients.submit(httpx2.post, f"{server.address}/v1/completions", json=request, timeout=60) for _ in range(4)]
         wait_for(server, 'axon_live_sequences{model="lstm"', 4)
         server.process.send_signal(signal.SIGTERM)
         for stream in streams:
             chunks = chunks_of(stream.result().text)
-            assert sum(len(chunk["choices"][0]["text"]) for chunk in chunks) == 3000
+            assert sum(len(chunk["choices"][0]["text"]) for chunk in chunks) == 10_000
         assert server.process.wait(20) == 0
         assert "Traceback" not in server.log()
 

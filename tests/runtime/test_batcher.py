@@ -302,7 +302,7 @@ async def test_a_run_whose_callers_are_all_out_of_time_is_stopped(runs: Runs, ex
     batcher = make_batcher(runs, executor)
     runs.gate.clear()
     with pytest.raises(DeadlineExceeded):
-        await batcher.submit([1], deadline=time.monotonic() + 0.05)
+        await batcher.submit([1], deadline=time.monotonic() + 0.5)
     assert runs.stoppers[0].stopped
     runs.gate.set()
     assert await batcher.submit([2]) == [4]

@@ -260,13 +260,14 @@ async def test_all_or_none_of_a_requests_texts_are_taken(make: Make, gate: Gate)
 
 
 async def test_the_time_to_come_back_is_what_the_work_takes(make: Make, gate: Gate) -> None:
-    batcher, warm = make(slots=1, waiting=3), Sink()
-    batcher.submit([(greedy("A", 2000), warm)])
-    started = time.monotonic()
-    await warm.ended
-    token_s = (time.monotonic() - started) / 2000
+    batcher, took_s = make(slots=1, waiting=3), []
+    for _ in range(3):
+        warm, started = Sink(), time.monotonic()
+        batcher.submit([(greedy("A", 2000), warm)])
+        await warm.ended
+        took_s.append(time.monotonic() - started)
     gate.close()
-    tokens = int(30 / token_s)
+    tokens = int(30 / (min(took_s) / 2000))
     sequences = batcher.submit([(greedy("A", tokens), Sink()) for _ in range(2)])
     assert 10 <= batcher.retry_after_s() <= 120  # two texts of thirty seconds each; the machine's pace varies
     sequences += batcher.submit([(greedy("A", 10**9), Sink())])
@@ -357,7 +358,7 @@ async def test_a_run_that_all_its_texts_left_is_stopped(make: Make, gate: Gate, 
 async def test_a_deadline_does_not_wait_for_the_run_that_goes_on(make: Make, gate: Gate) -> None:
     batcher, sink = make(), Sink()
     gate.close()
-    batcher.submit([(greedy("A", 3), sink)], time.monotonic() + 0.05)
+    batcher.submit([(greedy("A", 3), sink)], time.monotonic() + 0.5)
     with pytest.raises(DeadlineExceeded):
         await asyncio.wait_for(sink.ended, 5)
     assert gate.stoppers[0].stopped
@@ -366,7 +367,7 @@ async def test_a_deadline_does_not_wait_for_the_run_that_goes_on(make: Make, gat
 
 async def test_after_a_stuck_run_the_next_texts_have_places_of_their_own(sums: OrtSession, metrics: ServingMetrics) -> None:
     gate, seen = Gate(sums), []
-    with RunThreads(1, 0.2) as threads:
+    with RunThreads(1, 2.0) as threads:
         slots = Slots(gate, 4, (1,), len(ALPHABET), 8)
         batcher = ContinuousBatcher("sums", slots, threads, metrics.of("sums", "1"), max_waiting=8, observe=seen.append)
         talking, after = Sink(), Sink()

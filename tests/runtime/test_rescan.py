@@ -6,7 +6,6 @@ import asyncio
 import errno
 import logging
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
@@ -30,6 +29,27 @@ def models(tmp_path: Path) -> Path:
     write_colour_model(tmp_path)
     write_word_model(tmp_path)
     return tmp_path
+
+
+class Gate:
+    """Closed: who comes to it hangs until the test is over, or opens it."""
+
+    def __init__(self) -> None:
+        self.opened, self._reached = Event(), Event()
+
+    def hang(self, *_: object) -> None:
+        self._reached.set()
+        self.opened.wait(30)
+
+    async def reached(self) -> None:
+        assert await asyncio.to_thread(self._reached.wait, 20)
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.opened.set()
 
 
 def retitle(folder: Path, title: str) -> None:
@@ -94,15 +114,17 @@ async def test_what_was_changed_is_loaded_again_and_only_that(models: Path, load
     assert repository.get("colours") is colours
 
 
-async def test_the_old_model_serves_until_the_new_one_is_warm(models: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_old_model_serves_until_the_new_one_is_warm(
+    models: Path, load: Load, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     repository = load(models)
     words, loader = repository.get("words"), repository._loader
     opened = loader.load
-    monkeypatch.setattr(loader, "load", lambda name, version: (time.sleep(0.2), opened(name, version))[1])
+    monkeypatch.setattr(loader, "load", lambda name, version: (gate.hang(), opened(name, version))[1])
     retitle(models / "words" / "1", "Other words")
     write_word_model(models, version="2")
     rescanning = asyncio.ensure_future(repository.rescan())
-    await asyncio.sleep(0.1)
+    await gate.reached()
     assert repository.get("words") is words
     assert [(status.version, status.state) for status in repository.statuses() if status.name == "words"] == [
         ("2", "loading"),
@@ -110,6 +132,7 @@ async def test_the_old_model_serves_until_the_new_one_is_warm(models: Path, load
     ]
     with pytest.raises(ModelNotReady, match="'words@2' is not ready: it is still loading"):
         repository.get("words", "2")
+    gate.opened.set()
     await rescanning
     assert repository.get("words").manifest.version == "2"
     assert repository.get("words", "1").manifest.title == "Other words"
@@ -212,14 +235,6 @@ async def test_a_model_that_hangs_is_tried_no_more_when_it_is_replaced_or_gone(m
     assert repository.statuses() == [ModelStatus("words", "1", "ready")]
 
 
-@pytest.fixture
-def gate() -> Iterator[Event]:
-    """Closed: what waits for it hangs until the test is over."""
-    gate = Event()
-    yield gate
-    gate.set()
-
-
 async def test_a_server_that_ends_loads_no_more(models: Path, load: Load) -> None:
     repository = load(models)
     remove(models / "words" / "1")
@@ -233,13 +248,13 @@ async def test_a_server_that_ends_loads_no_more(models: Path, load: Load) -> Non
 
 
 async def test_a_server_that_ends_does_not_wait_for_a_model_that_hangs_while_it_loads(
-    models: Path, load: Load, gate: Event, monkeypatch: pytest.MonkeyPatch
+    models: Path, load: Load, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository = load(models)
-    monkeypatch.setattr(TextClassificationPipeline, "load", lambda *_: gate.wait(30))
+    monkeypatch.setattr(TextClassificationPipeline, "load", gate.hang)
     write_word_model(models, version="2")
     loading, scanning = asyncio.create_task(repository.load("words")), asyncio.create_task(repository.rescan())
-    await asyncio.sleep(0.2)
+    await gate.reached()
     assert repository.get("words").manifest.version == "1"
     await repository.drain(0)
     with pytest.raises(ModelNotReady, match="shutting down"):
@@ -249,25 +264,25 @@ async def test_a_server_that_ends_does_not_wait_for_a_model_that_hangs_while_it_
 
 @pytest.mark.parametrize("look", ["folders", "fingerprint"])
 async def test_a_server_that_ends_does_not_wait_for_a_file_system_that_hangs(
-    models: Path, load: Load, gate: Event, monkeypatch: pytest.MonkeyPatch, look: str
+    models: Path, load: Load, gate: Gate, monkeypatch: pytest.MonkeyPatch, look: str
 ) -> None:
     repository = load(models)
-    monkeypatch.setattr(ModelLoader, look, lambda *_: gate.wait(30))
+    monkeypatch.setattr(ModelLoader, look, gate.hang)
     scanning = asyncio.create_task(repository.rescan())
-    await asyncio.sleep(0.2)
+    await gate.reached()
     await repository.drain(0)
     await asyncio.wait_for(scanning, 5)
     assert are_left()  # the thread is left to itself
 
 
 async def test_a_model_that_hangs_while_it_loads_is_given_up_and_refused(
-    models: Path, load: Load, gate: Event, monkeypatch: pytest.MonkeyPatch
+    models: Path, load: Load, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repository = load(models, load_timeout_ms=300)
+    repository = load(models, load_timeout_ms=3000)
     with monkeypatch.context() as hanging:
-        hanging.setattr(TextClassificationPipeline, "load", lambda *_: gate.wait(30))
+        hanging.setattr(TextClassificationPipeline, "load", gate.hang)
         write_word_model(models, version="2")
-        with pytest.raises(ModelRejected, match=r"version 2: loading took longer than 0\.3 s and was given up; .*AXON_LOAD_TIMEOUT_MS"):
+        with pytest.raises(ModelRejected, match=r"version 2: loading took longer than 3 s and was given up; .*AXON_LOAD_TIMEOUT_MS"):
             await repository.load("words")
     assert repository.get("words").manifest.version == "1"
     assert [status.state for status in repository.statuses() if status.version == "2"] == ["refused"]
