@@ -75,7 +75,7 @@ class ModelNotFound(ServingError):
     type = "model_not_found"
 
     def __init__(self, name: str, available: Iterable[str], task: str | None = None) -> None:
-        names = ", ".join(sorted(available)) or "none"
+        names = ", ".join(available) or "none"
         scope = f" for {task}" if task else ""
         super().__init__(f"there is no model {name[:64]!r}{scope}; available: {names}", param="model")
 

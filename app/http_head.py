@@ -88,7 +88,7 @@ class BoundedHttp(HttpToolsProtocol):
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "this is not HTTP/1.1 as it should be")
+        self._refuse(400, "this is not a valid HTTP/1.1 request")
 
     def _start_timer(self) -> None:
         if self._timer is None:

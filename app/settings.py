@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(default="text", description="form of the log lines")
     traces: Traces = Field(default=False, description="send OpenTelemetry traces, to where its own OTEL_* variables say")
     api_keys: ApiKeys | None = Field(default=None, description="keys with commas between them: all but health then needs one of them")
-    api_keys_file: FilePath | None = Field(default=None, description="file with such keys, one a line; those of both are taken")
+    api_keys_file: FilePath | None = Field(default=None, description="file with such keys, one a line; keys of both settings are valid")
     admin_key_file: AdminKeyFile | None = Field(
         default=None, description="file with the key that loads and unloads models; without it nobody can"
     )
@@ -154,9 +154,13 @@ class Settings(BaseSettings):
     drain_timeout_ms: int = Field(default=20_000, ge=0, le=MAX_MS, description="time for accepted requests to finish at shutdown")
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1, description="largest request body")  # a 36-megapixel JPEG fits
     max_incoming_bytes: int = Field(
-        default=256 * 1024 * 1024, ge=1, description="bytes of all bodies that are being received, but for small ones; beyond, 429"
+        default=256 * 1024 * 1024,
+        ge=1,
+        description="bytes of all bodies that are being received, without the first 64 KB of each; beyond, 429",
     )
-    max_json_bytes: int = Field(default=4 * 1024 * 1024, ge=1, description="largest JSON but for a picture's; larger tensors come as bytes")
+    max_json_bytes: int = Field(
+        default=4 * 1024 * 1024, ge=1, description="largest JSON body, but for one that carries a picture; send larger tensors as bytes"
+    )
     max_image_pixels: int = Field(default=40_000_000, ge=1, description="largest picture, in pixels")
     max_text_chars: int = Field(default=50_000, ge=1, description="longest text, in characters")  # the longest IMDB review has 14,000
     max_texts: int = Field(default=64, ge=1, description="most texts in one request")

@@ -33,7 +33,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("model", choices=recipe_names())
     parser.add_argument("command", help=f"{', '.join(COMMANDS)}, or one of the recipe's own (see its README)")
     parser.add_argument("--preset", default="full", help="presets/NAME.toml of the recipe (default: full)")
-    parser.add_argument("--data-root", type=Path, default=os.environ.get("AXON_DATA"), help="folder of the data sets (default: AXON_DATA)")
+    parser.add_argument("--data-root", default=os.environ.get("AXON_DATA"), help="folder of the data sets (default: AXON_DATA)")
     # torchrun takes a bare --run for its own --run-path: under it write --run-folder
     parser.add_argument("--run", "--run-folder", type=Path, help="folder for checkpoints, logs and plots (default: runs/MODEL/PRESET)")
     parser.add_argument("--models", type=Path, default=Path("models"), help="model repository that `export` writes into")
@@ -67,6 +67,16 @@ def step_of(arguments: argparse.Namespace, package: str) -> str:
     return f"{package}.{module}"
 
 
+def data_root(arguments: argparse.Namespace) -> Path | None:
+    """Where the data sets are. Raises ConfigError where that is no folder: `prepare` alone may make it."""
+    if not arguments.data_root:
+        return None
+    folder = Path(arguments.data_root)
+    if not folder.is_dir() and (folder.exists() or arguments.command != "prepare"):
+        raise ConfigError(f"there is no folder {folder}: correct --data-root or AXON_DATA, or let `prepare` download into it")
+    return folder
+
+
 def main() -> None:
     arguments = parse()
     package = "training.recipes." + arguments.model.replace("-", "_")
@@ -83,13 +93,15 @@ def main() -> None:
             preset=arguments.preset,
             config=config,
             directory=arguments.run or Path("runs") / arguments.model / arguments.preset,
-            data_root=Path(arguments.data_root) if arguments.data_root else None,
+            data_root=data_root(arguments),
             models=arguments.models,
         )
         step = importlib.import_module(module)
         (step.prepare if arguments.command == "prepare" else step.main)(run)
     except (ConfigError, DataError, InsaneFigure, ModelRejected, OSError) as error:
         sys.exit(f"axon-train: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\naxon-train: stopped; the same command goes on from the last checkpoint")
 
 
 if __name__ == "__main__":

@@ -155,7 +155,9 @@ async def _read_multipart(request: Request, body: bytes) -> ImageBody:
         form = each_once((await parser.parse()).multi_items())
         image = form.get("image")
         data = await image.read() if isinstance(image, UploadFile) else None
-    except MultiPartException:
+    except MultiPartException as error:
+        if "Too many" in error.message:
+            raise BadRequest(f"a form may have one file and {MAX_FORM_FIELDS} other fields at most") from None
         raise BadRequest("the multipart body is malformed; send one file in the field 'image'") from None
     finally:
         for file in parser._files_to_close_on_error:  # with that of a part without an end, which no form has

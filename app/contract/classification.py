@@ -117,10 +117,11 @@ class Measurement(_Frozen):
 
     def at(self, threshold: float) -> tuple[Estimate, Estimate]:
         """(sensitivity, specificity) at a threshold; the intervals are interpolated between the curve's points."""
-        on_curve = self.roc.at(threshold)
         if self.scores is None:
-            return on_curve
-        sensitivity, specificity = map(_around, self.scores.rates(threshold), on_curve)
+            return self.roc.at(threshold)
+        inner = [point for point in self.roc.threshold if 0 < point < 1]
+        beside = min(max(threshold, inner[0]), inner[-1]) if inner and 0 < threshold < 1 else threshold  # 0 and 1 are so by definition
+        sensitivity, specificity = map(_around, self.scores.rates(threshold), self.roc.at(beside))
         return sensitivity, specificity
 
 

@@ -161,6 +161,8 @@ def decode(data: bytes, *, draft_side_px: int | None = None, max_pixels: int = M
     if draft_side_px is not None and image.format in _JPEG:
         image.draft(None, (draft_side_px * DRAFT_MARGIN, draft_side_px * DRAFT_MARGIN))
     try:
+        if image.format == "PNG":  # its checksums; Pillow itself skips those of pixels
+            Image.open(io.BytesIO(data), formats=FORMATS).verify()
         image.load()
         return _to_rgb(_upright(image))
     except Exception:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error ... on broken bytes

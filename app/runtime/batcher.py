@@ -201,9 +201,9 @@ class DynamicBatcher:
         """Raises QueueFull or InputTooLarge if there is not so much more."""
         all_rows, all_bytes = room.rows + rows, room.nbytes + nbytes
         if all_rows > self.max_queue_size:
-            raise InputTooLarge(f"the request needs {all_rows:,} runs at once, the queue of {self.name!r} takes {self.max_queue_size:,}")
+            raise InputTooLarge(f"the request has {all_rows:,} rows, the queue of {self.name!r} holds {self.max_queue_size:,}")
         if all_bytes > self.max_queue_bytes:
-            raise InputTooLarge(f"the request holds {all_bytes:,} bytes, the queue of {self.name!r} takes {self.max_queue_bytes:,}")
+            raise InputTooLarge(f"the request has {all_bytes:,} bytes, the queue of {self.name!r} holds {self.max_queue_bytes:,}")
         if self._queue.rows + self._promised_rows + rows > self.max_queue_size:
             self._queue.drop_unwanted()
         if self._queue.rows + self._promised_rows + rows > self.max_queue_size or self._held_bytes + nbytes > self.max_queue_bytes:

@@ -178,7 +178,7 @@ class ContinuousBatcher:
         if count > room:
             raise InputTooLarge(f"the request wants {count:,} texts at once, {self.name!r} takes {room:,}")
         if nbytes > self._max_bytes:
-            raise InputTooLarge(f"the request holds {nbytes:,} bytes, the queue of {self.name!r} takes {self._max_bytes:,}")
+            raise InputTooLarge(f"the request has {nbytes:,} bytes, the queue of {self.name!r} holds {self._max_bytes:,}")
         return nbytes
 
     def stop_accepting(self) -> None:

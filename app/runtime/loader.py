@@ -131,6 +131,8 @@ def folders(root: Path, level: int = logging.WARNING) -> dict[str, list[str] | N
             continue
         try:
             if folder.is_dir():
+                if (folder / MANIFEST_FILE).is_file():
+                    logger.log(level, "%s is not served: it has no folder of a version; move its files into %s/1", folder, folder)
                 versions = [each.name for each in folder.iterdir() if each.is_dir() and _is_version(each, level)]
                 found[folder.name] = sorted(versions, key=int, reverse=True)
         except OSError as error:

@@ -99,7 +99,7 @@ class ModelRepository:
                 raise ModelRejected("the model repository cannot be read; the server's log has the details") from None
             versions = found.get(name)
             if not versions:
-                raise ModelNotFound(name, {each for each, _ in listed(found)})
+                raise ModelNotFound(name, sorted({each for each, _ in listed(found)}))
             problems = await self._follow(name, versions)
         await asyncio.to_thread(self._settle)
         if problems:
@@ -111,7 +111,7 @@ class ModelRepository:
         self._check_loaded(name)
         async with self._changing:
             if name not in self._versions:
-                raise ModelNotFound(name, self._versions)
+                raise ModelNotFound(name, sorted(self._versions))
             for version in list(self._versions[name]):
                 self._forget(name, version)
         await asyncio.to_thread(self._settle)
@@ -145,8 +145,8 @@ class ModelRepository:
             reason = "it is still loading" if waiting.status.state == "loading" else "it was refused; see /health/ready"
             raise ModelNotReady(f"the model {title!r} is not ready: {reason}", param="model")
         if model is None and served:
-            raise ModelNotFound(f"{name}@{version}", [f"{name}@{each}" for each in served])
-        raise ModelNotFound(name, [model.name for model in self.newest(task)], task)
+            raise ModelNotFound(f"{name}@{version}", [f"{name}@{each}" for each in sorted(served, key=int)])
+        raise ModelNotFound(name, sorted(model.name for model in self.newest(task)), task)
 
     def newest(self, task: str | None = None) -> list[Servable]:
         """The newest version of each model that is served, by name; only those of one task if it is given."""

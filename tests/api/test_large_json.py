@@ -88,7 +88,7 @@ def test_tensors_beyond_it_are_sent_as_bytes(client: TestClient) -> None:
     head = b'{"inputs":[{"name":"pixel_values","datatype":"UINT8","shape":[1500,3,32,32],"parameters":{"binary_data_size":4608000}}]}'
     headers = {"inference-header-content-length": str(len(head))}
     refused = client.post("/v2/models/colours/infer", content=head + bytes(rows * 3 * 32 * 32), headers=headers)
-    assert "1,500 runs at once" in refused.json()["error"]  # its bytes were taken, its rows are too many for the queue
+    assert "has 1,500 rows" in refused.json()["error"]  # its bytes were taken, its rows are too many for the queue
 
 
 def test_a_picture_in_json_may_be_as_large_as_any_body_but_brings_few_values(client: TestClient) -> None:

@@ -56,7 +56,7 @@ def test_a_version_stands_beside_other_options(client: TestClient) -> None:
 def test_a_version_that_is_not_there_is_not_found_and_those_that_are_are_named(client: TestClient, version: str) -> None:
     refused = client.post("/v1/text-classification/words", params={"version": version}, json={"text": "good"})
     assert_refused(refused, 404, "model_not_found", param="model", says="there is no model 'words@")
-    assert "available: words@1, words@10, words@2" in refused.json()["error"]["message"]
+    assert "available: words@1, words@2, words@10" in refused.json()["error"]["message"]
     assert len(refused.content) < 400
 
 
@@ -113,7 +113,7 @@ def test_v2_names_versions_in_the_path(client: TestClient) -> None:
     refused = client.get("/v2/models/words/versions/3")
     assert (refused.status_code, refused.json()["error"]) == (
         404,
-        "there is no model 'words@3'; available: words@1, words@10, words@2",
+        "there is no model 'words@3'; available: words@1, words@2, words@10",
     )
     generated = client.post("/v2/models/sums/versions/2/generate", json={"text_input": "A", "parameters": {"max_tokens": 3}})
     assert generated.json()["model_version"] == "2"

@@ -90,6 +90,16 @@ def test_the_interval_is_interpolated_too(reddish: Target) -> None:
     assert decide(reddish, 0.5, threshold=0.25).sensitivity.ci95 == pytest.approx((0.7, 0.8))
 
 
+@pytest.mark.parametrize("threshold", [1e-9, 0.1, 0.5])
+def test_a_rate_of_one_keeps_the_interval_of_the_curve_however_low_the_threshold(threshold: float) -> None:
+    """At threshold 0 all are positive by definition: that is no measurement, and narrows no interval beside it."""
+    curve = target("x", ["red"]) | {"scores": {"positive": [0.6, 0.7], "negative": [0.55, 0.7]}}
+    sensitivity, specificity = Target.model_validate(curve).at(threshold)
+    assert (sensitivity.value, sensitivity.ci95) == (1.0, (0.4, 1.0))
+    assert (specificity.value, specificity.ci95) == (0.0, (0.0, 0.9))
+    assert Target.model_validate(curve).at(0.0)[0].ci95 == (1.0, 1.0)
+
+
 def test_a_threshold_outside_the_measured_ones_takes_the_nearest() -> None:
     curve = RocCurve.model_validate(target("x", ["red"])["roc"] | {"threshold": [0.2, 0.5, 0.8]})
     assert (curve.at(0.0)[0].value, curve.at(1.0)[0].value) == (1.0, 0.0)

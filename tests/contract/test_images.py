@@ -201,6 +201,14 @@ def test_a_truncated_picture_is_never_filled_with_grey(image_format: str) -> Non
             decode(data[: int(len(data) * share)])
 
 
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
+def test_a_png_whose_pixels_do_not_fit_their_checksum_is_damaged(place: float) -> None:
+    data = bytearray(encoded(photograph(200, 150), "PNG"))
+    data[int(len(data) * place)] ^= 0x55
+    with pytest.raises(UndecodableImage, match="damaged"):
+        decode(bytes(data))
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_damaged_bytes_raise_nothing_but_our_own_errors(seed: int) -> None:
     random = np.random.default_rng(seed)

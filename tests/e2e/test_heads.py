@@ -203,5 +203,5 @@ def test_such_a_refusal_has_the_shape_of_its_path_and_the_headers_of_every_answe
             received += part
     head, _, body = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
-    assert json.loads(body) == {"error": "this is not HTTP/1.1 as it should be"}
+    assert json.loads(body) == {"error": "this is not a valid HTTP/1.1 request"}
     assert {b"x-request-id: mine-7", b"x-content-type-options: nosniff", b"cache-control: no-store"} <= set(head.split(b"\r\n"))

@@ -165,7 +165,7 @@ async def test_a_full_queue_refuses_instead_of_waiting(runs: Runs, executor: Thr
 
 
 async def test_a_request_that_no_empty_queue_could_hold_is_too_large(runs: Runs, executor: ThreadPoolExecutor) -> None:
-    with pytest.raises(InputTooLarge, match="9 runs at once"):
+    with pytest.raises(InputTooLarge, match="has 9 rows"):
         await make_batcher(runs, executor, max_queue_size=8).submit([1] * 9)
 
 

@@ -92,6 +92,16 @@ async def test_a_version_with_a_zero_before_it_is_named_in_the_log(models: Path,
     assert "colours/02 is not served: a version is a whole number" in caplog.text
 
 
+async def test_a_model_without_a_folder_of_a_version_is_named_in_the_log(
+    models: Path, load: Load, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in (models / "colours" / "1").iterdir():
+        path.rename(models / "colours" / path.name)
+    (models / "colours" / "1").rmdir()
+    assert [status.name for status in load(models).statuses()] == ["words"]
+    assert f"colours is not served: it has no folder of a version; move its files into {models}/colours/1" in caplog.text
+
+
 async def test_what_is_gone_is_served_no_more(models: Path, load: Load) -> None:
     write_colour_model(models, version="2")
     repository = load(models)

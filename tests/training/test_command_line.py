@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from training.__main__ import as_overrides, parse, step_of
+from training.__main__ import as_overrides, data_root, parse, step_of
 from training.kit.config import ConfigError
 
 
@@ -40,3 +42,15 @@ def test_a_recipe_without_a_network_has_nothing_to_export_and_says_what_it_has()
 def test_a_command_that_nobody_knows_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(ConfigError, match=r"has no command 'fly'; it has: prepare, train, evaluate, export, add-style"):
         step_of(parse(["style-transfer", "fly"]), "training.recipes.style_transfer")
+
+
+def test_a_data_root_that_is_not_there_is_no_download(tmp_path: Path) -> None:
+    absent = ["--data-root", str(tmp_path / "absent")]
+    with pytest.raises(ConfigError, match=r"there is no folder .*absent: correct --data-root"):
+        data_root(parse(["sentiment", "train", *absent]))
+    assert data_root(parse(["sentiment", "prepare", *absent])) == tmp_path / "absent"
+
+
+def test_an_empty_data_root_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AXON_DATA", "")
+    assert data_root(parse(["sentiment", "train"])) is None

@@ -189,3 +189,9 @@ def test_data_of_other_settings_is_neither_taken_nor_made_anew(make_run: MakeRun
         with pytest.raises(DataError, match="prepared with synthetic_lesions=10, not 12: give --run another folder"):
             step(make_run(tmp_path, "synthetic_lesions=12"))
     assert (tmp_path / "run" / "prepared" / "records.json").read_bytes() == before
+
+
+def test_synthetic_lesions_are_drawn_wherever_the_data_sets_are(make_run: MakeRun, tmp_path: Path) -> None:
+    run = dataclasses.replace(make_run(tmp_path, "synthetic_lesions=10"), data_root=tmp_path / "data")
+    assert load(run).source["name"].startswith("synthetic")
+    assert not (tmp_path / "data").exists()

@@ -48,10 +48,10 @@ class Archive:
 
 def find_archive(run: Run[Config]) -> Archive:
     """HAM10000 under the data root, downloaded there if it is not, or the synthetic lesions of a preset that needs no data set."""
-    if run.data_root is None:
-        if not run.config.synthetic_lesions:
-            raise DataError("name the folder that holds HAM10000 with --data-root or AXON_DATA")
+    if run.config.synthetic_lesions:
         return _from_folder(run.directory / "synthetic-data", "synthetic lesions (drawn by the recipe)")
+    if run.data_root is None:
+        raise DataError("name the folder that holds HAM10000 with --data-root or AXON_DATA")
     archives = sorted(run.data_root.glob("[hH][aA][mM]10000*.tar"))
     if archives:
         return _from_tar(archives[0])

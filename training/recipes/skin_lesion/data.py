@@ -53,7 +53,7 @@ def prepare(run: Run[Config]) -> None:
     """Decode the data set once, for each size that the run needs. Raises DataError where it was prepared with other settings."""
     config = run.config
     described(run)
-    if run.data_root is None and config.synthetic_lesions:
+    if config.synthetic_lesions:
         synthetic.draw(run.directory / "synthetic-data", config.synthetic_lesions, config.seed)
     archive = find_archive(run)
     folder = run.directory / "prepared"
