@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -17,7 +18,7 @@ from tests.fuzz.answers import Answer, AnswerReader
 from tests.slow_models import write_slow_model
 
 URL = "/v1/text-classification/slow"
-TIMEOUT_MS = 2000
+TIMEOUT_MS = 2500  # of the server that clients take too little from
 CHUNKED = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" % URL.encode()
 
 
@@ -25,7 +26,13 @@ CHUNKED = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTra
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     root = tmp_path_factory.mktemp("models")
     write_slow_model(root)
-    with running_server(root, tmp_path_factory.mktemp("server") / "log", cores=1, request_timeout_ms=TIMEOUT_MS) as server:
+    with running_server(root, tmp_path_factory.mktemp("server") / "log", cores=1) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def impatient_server(toy_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    with running_server(toy_models, tmp_path_factory.mktemp("server") / "log", cores=1, request_timeout_ms=TIMEOUT_MS) as server:
         yield server
 
 
@@ -34,14 +41,16 @@ def asking(text: str) -> bytes:
 
 
 def answers_to(server: RunningServer, *pieces: bytes) -> list[Answer]:
-    """All that comes until the server hangs up."""
+    """All that comes until the server hangs up, be it in the midst of a piece."""
     answers = AnswerReader()
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
-        for piece in pieces:
-            connection.sendall(piece)
-            time.sleep(0.05)
-        while data := connection.recv(65_536):
-            answers.feed(data)
+        with suppress(ConnectionError):
+            for piece in pieces:
+                connection.sendall(piece)
+                time.sleep(0.05)
+        with suppress(ConnectionError):
+            while data := connection.recv(65_536):
+                answers.feed(data)
     answers.end()
     return answers.answers
 
@@ -51,14 +60,14 @@ def test_who_hangs_up_is_heard_also_behind_requests_that_wait(server: RunningSer
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(asking("wait " * 9_000) + asking("good") * others)  # most of a minute
         wait_for(server, 'axon_pending_requests{model="slow"', 1)
-    wait_for(server, 'axon_pending_requests{model="slow"', 0, timeout_s=TIMEOUT_MS / 1000 - 0.5)
+    wait_for(server, 'axon_pending_requests{model="slow"', 0, timeout_s=10)
     assert "Traceback" not in server.log()
     assert "ERROR" not in server.log()
 
 
 @pytest.mark.parametrize("rubbish", [b"\x16\x03\x01\x02", b"GET /health/live HTTP/1.1\r\nBad Name: x\r\n\r\n"], ids=["bytes", "head"])
 def test_rubbish_behind_a_request_does_not_cost_its_answer(server: RunningServer, rubbish: bytes) -> None:
-    (answer,) = answers_to(server, asking("wait " * 150), rubbish, b"more")
+    (answer,) = answers_to(server, asking("wait " * 500), rubbish, b"more")
     assert answer.status == 200
 
 
@@ -132,22 +141,22 @@ PAGES = 14  # more than the two kernels put by
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux knows how long a client has taken nothing")
-def test_who_takes_nothing_of_an_answer_is_hung_up_on(server: RunningServer) -> None:
-    before = open_files(server)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+def test_who_takes_nothing_of_an_answer_is_hung_up_on(impatient_server: RunningServer) -> None:
+    before = open_files(impatient_server)
+    with socket.create_connection(("127.0.0.1", impatient_server.port), timeout=20) as connection:
         connection.sendall(PAGE * PAGES)
         give_up_at = time.monotonic() + 20
-        while open_files(server) <= before:
+        while open_files(impatient_server) <= before:
             assert time.monotonic() < give_up_at, "the server never took the connection"
-        while open_files(server) > before:
+        while open_files(impatient_server) > before:
             assert time.monotonic() < give_up_at, "the server still holds the connection"
             time.sleep(0.1)
-    assert "ERROR" not in server.log()
+    assert "ERROR" not in impatient_server.log()
 
 
-def test_who_takes_an_answer_slowly_gets_all_of_it(server: RunningServer) -> None:
+def test_who_takes_an_answer_slowly_gets_all_of_it(impatient_server: RunningServer) -> None:
     answers, started = AnswerReader(), time.monotonic()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", impatient_server.port), timeout=20) as connection:
         connection.sendall(PAGE * PAGES)
         while len(answers.answers) < PAGES:
             data = connection.recv(65_536)

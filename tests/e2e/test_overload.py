@@ -6,8 +6,8 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from statistics import median
 
@@ -44,18 +44,20 @@ def runs_of(server: RunningServer) -> float:
     return server.metric('axon_inference_exec_count_total{model="slow"')
 
 
+def measured(check: Callable[[RunningServer], None], server: RunningServer) -> None:
+    """A machine that stalls, or changes its pace, spoils a measurement: the fifth must hold at the latest."""
+    for _ in range(4):
+        with suppress(AssertionError):
+            check(server)
+            return
+    check(server)
+
+
 def at_twice_its_capacity(server: RunningServer, request: bytes, seconds: float) -> tuple[list[Answered], float]:
-    """The answers, and what one request alone takes. A machine whose pace changed meanwhile was not asked for twice what it can do:
-    it is asked again, a few times.
-    """
-    after_s = time_alone(server, request)
-    for _ in range(5):
-        before_s = after_s
-        answers = asyncio.run(open_loop(server.port, request, per_s=2 / before_s, seconds=seconds))
-        after_s = time_alone(server, request)
-        if max(before_s, after_s) < 1.3 * min(before_s, after_s):
-            break
-    return answers, max(before_s, after_s)
+    """The answers, and what one request alone takes."""
+    before_s = time_alone(server, request)
+    answers = asyncio.run(open_loop(server.port, request, per_s=2 / before_s, seconds=seconds))
+    return answers, min(before_s, time_alone(server, request))
 
 
 def time_alone(server: RunningServer, request: bytes) -> float:
@@ -69,7 +71,11 @@ def test_at_twice_its_capacity_accepted_requests_are_answered_soon_and_the_other
     from that, for a busy machine, and still far below what an unbounded queue would give: half the time of the whole test.
     """
     with running_server(slow_models, tmp_path / "log", cores=1, max_queue_size=QUEUE) as server:
-        answers, service_s = at_twice_its_capacity(server, asking("wait wait"), seconds=2.5)
+        measured(check_answers_under_overload, server)
+
+
+def check_answers_under_overload(server: RunningServer) -> None:
+    answers, service_s = at_twice_its_capacity(server, asking("wait wait"), seconds=2.5)
     assert {answer.status for answer in answers} == {200, 429}
     accepted, refused = ([answer.latency_s for answer in answers if answer.status == status] for status in (200, 429))
     assert percentile(accepted, 99) < 3 * (QUEUE + 2) * service_s + 0.2
@@ -81,9 +87,13 @@ def test_at_twice_its_capacity_accepted_requests_are_answered_soon_and_the_other
 
 def test_the_time_to_come_back_is_the_time_that_the_queue_takes(slow_models: Path, tmp_path: Path) -> None:
     with running_server(slow_models, tmp_path / "log", cores=1, max_queue_size=QUEUE, request_timeout_ms=60_000) as server:
-        request = asking("wait " * 50)  # a quarter of a second
-        asyncio.run(open_loop(server.port, request, per_s=4, seconds=2))  # so that the pace is known
-        answers = asyncio.run(open_loop(server.port, request, per_s=1000, seconds=(QUEUE + 5) / 1000))
+        measured(check_time_to_come_back, server)
+
+
+def check_time_to_come_back(server: RunningServer) -> None:
+    request = asking("wait " * 100)  # half a second
+    asyncio.run(open_loop(server.port, request, per_s=8, seconds=1))  # so that the pace is known
+    answers = asyncio.run(open_loop(server.port, request, per_s=1000, seconds=(QUEUE + 15) / 1000))
     longest_s = max(answer.latency_s for answer in answers)
     come_back_s = {int(answer.header("retry-after") or 0) for answer in answers if answer.status == 429}
     assert come_back_s
@@ -91,16 +101,16 @@ def test_the_time_to_come_back_is_the_time_that_the_queue_takes(slow_models: Pat
 
 
 def test_200_clients_that_hang_up_leave_no_work_behind(server: RunningServer) -> None:
-    request, before = asking("wait " * 40), runs_of(server)  # 0.2 s each: 40 s of work
+    request, before = asking("wait " * 400), runs_of(server)  # a second or two each
     with ExitStack() as clients:
         for _ in range(200):
             clients.enter_context(socket.create_connection(("127.0.0.1", server.port))).sendall(request)
         wait_for(server, 'axon_pending_requests{model="slow"', 190, at_least=True)
-    wait_for(server, 'axon_pending_requests{model="slow"', 0, timeout_s=5)
+    wait_for(server, 'axon_pending_requests{model="slow"', 0, timeout_s=20)
     started = runs_of(server)
-    assert started - before < 50
-    time.sleep(0.5)
-    assert runs_of(server) == started  # what nobody waits for does not begin
+    assert started - before < 10
+    assert httpx2.post(f"{server.address}{URL}", json={"text": "good"}, timeout=30).status_code == 200
+    assert runs_of(server) == started + 1  # what nobody waits for does not begin
     cancelled = server.metric('axon_inference_request_failure_total{model="slow",reason="cancelled"')
     assert cancelled >= 190 - (started - before)
 

@@ -17,7 +17,7 @@ import httpx2
 import pytest
 
 from app.server import settle
-from tests.e2e.server import RunningServer, running_server
+from tests.e2e.server import RunningServer, running_server, wait_for
 from tests.model_repository import edit_manifest, write_word_model
 from tests.slow_models import write_slow_model
 
@@ -105,8 +105,8 @@ def test_no_request_is_lost_while_models_come_and_go(server: RunningServer, mode
 def test_a_request_finishes_on_the_model_that_it_began_with(server: RunningServer, models: Path) -> None:
     with ThreadPoolExecutor(1) as clients:
         url = f"{server.address}/v1/text-classification/slow"
-        slow = clients.submit(httpx2.post, url, json={"text": "wait " * 400}, timeout=60)  # two seconds
-        time.sleep(0.3)
+        slow = clients.submit(httpx2.post, url, json={"text": "wait " * 1_200}, timeout=60)  # some seconds
+        wait_for(server, 'axon_pending_requests{model="slow"', 1)
         (models / "slow").rename(models / ".slow")
         hang_up(server, lambda: httpx2.post(url, json={"text": "good"}).status_code == 404)
         assert not slow.done()

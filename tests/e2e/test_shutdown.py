@@ -89,10 +89,10 @@ def test_a_server_that_drains_says_so_and_takes_nothing_new(slow_models: Path, t
     with running_server(slow_models, tmp_path / "log", cores=1) as server, ThreadPoolExecutor(2) as clients:
         with httpx2.Client(base_url=server.address) as kept:
             assert kept.get("/health/ready").status_code == 200
-            accepted = clients.submit(ask, server, "wait " * 300)  # a second and a half
+            accepted = clients.submit(ask, server, "wait " * 1_200)  # some seconds
             wait_for(server, 'axon_pending_requests{model="slow"', 1)
             server.process.send_signal(signal.SIGTERM)
-            time.sleep(0.1)
+            server.log("shutting down")
             ready = kept.get("/health/ready")  # over a connection that was open before
             assert (ready.status_code, ready.headers["connection"]) == (503, "close")
             assert ready.json()["reason"] == "the server is shutting down"
@@ -109,15 +109,15 @@ def test_a_server_that_drains_says_so_and_takes_nothing_new(slow_models: Path, t
 
 def test_a_second_signal_ends_at_once(slow_models: Path, tmp_path: Path) -> None:
     with running_server(slow_models, tmp_path / "log", cores=1) as server, ThreadPoolExecutor(2) as clients:
-        cut_off = clients.submit(ask, server, "wait " * 2_000)  # ten seconds
+        cut_off = clients.submit(ask, server, "wait " * 9_000)  # most of a minute
         wait_for(server, 'axon_pending_requests{model="slow"', 1)
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
+        server.log("shutting down")
         assert server.process.poll() is None
         started = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(20) == -signal.SIGTERM
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
         assert isinstance(cut_off.exception(), httpx2.TransportError)
 
 
@@ -126,10 +126,10 @@ def test_process_1_of_a_container_is_ended_by_the_second_signal_as_well(slow_mod
     as_process_1 = "import os; os.getpid = lambda: 1; from app.__main__ import main; main()"
     command = [sys.executable, "-c", as_process_1, "serve", str(slow_models)]
     with started(command, tmp_path / "log") as server, ThreadPoolExecutor(1) as clients:
-        cut_off = clients.submit(ask, server, "wait " * 2_000)  # ten seconds
+        cut_off = clients.submit(ask, server, "wait " * 9_000)  # most of a minute
         wait_for(server, 'axon_pending_requests{model="slow"', 1)
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
+        server.log("shutting down")
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(5) == 128 + signal.SIGTERM
         assert isinstance(cut_off.exception(), httpx2.TransportError)
@@ -187,7 +187,7 @@ def test_a_server_whose_terminal_is_closed_stops_as_it_is_told_to(slow_models: P
     process = subprocess.Popen(command, cwd=ROOT, env=environment(port=0), start_new_session=True, **streams)  # type: ignore[call-overload]
     os.close(terminal)
     seen = b""
-    while b"is ready" not in seen:
+    while not (b"is ready" in seen and b"running on" in seen):
         seen += os.read(ours, 4096)
     process.send_signal(signal.SIGHUP)  # the terminal is there: the folder is read again
     while b"the folder was read again" not in seen:

@@ -17,7 +17,8 @@ from tests.e2e.server import RunningServer, running_server, wait_for
 from tests.slow_models import write_slow_model
 
 URL = "/v1/text-classification/slow"
-STUCK_MS = 500
+STUCK_MS = 2000
+HANG = "hang hang hang"  # some seconds, in one node
 
 
 @pytest.fixture(scope="module")
@@ -42,19 +43,18 @@ def readiness(server: RunningServer) -> httpx2.Response:
 
 
 def test_a_stuck_run_is_given_up_and_the_others_go_on(server: RunningServer) -> None:
-    started = time.monotonic()
-    stuck = ask(server, "hang")
+    stuck = ask(server, HANG)
     assert (stuck.status_code, stuck.json()["error"]["type"]) == (503, "run_stuck")
-    assert stuck.json()["error"]["message"] == "a run took longer than 0.5 s and was given up"
+    assert stuck.json()["error"]["message"] == "a run took longer than 2 s and was given up"
     ready = readiness(server)
     assert (ready.status_code, ready.json()["models"][0]["state"]) == (503, "stuck")
-    assert "a run took longer than 0.5 s" in ready.json()["models"][0]["reason"]
+    assert "a run took longer than 2 s" in ready.json()["models"][0]["reason"]
     assert httpx2.get(f"{server.address}/v2/health/ready").json() == {
         "error": "the server is not ready: slow is stuck; see /health/ready",
     }
     assert httpx2.get(f"{server.address}/health/live").status_code == 200
     assert ask(server, "good").status_code == 200  # there is one core, and its thread still hangs
-    assert time.monotonic() - started < 2.5
+    assert "came back after" not in server.log()
     assert readiness(server).status_code == 200  # a run came back
     assert server.metric('axon_stuck_runs_total{model="slow"') == 1
     assert server.metric('axon_inference_request_failure_total{model="slow",reason="backend"') == 1
@@ -63,7 +63,7 @@ def test_a_stuck_run_is_given_up_and_the_others_go_on(server: RunningServer) -> 
 
 
 def test_a_server_without_traffic_finds_out_by_itself_that_it_is_well_again(server: RunningServer) -> None:
-    assert ask(server, "hang").status_code == 503
+    assert ask(server, HANG).status_code == 503
     assert readiness(server).status_code == 503
     give_up_at = time.monotonic() + 20
     while readiness(server).status_code != 200:
@@ -83,12 +83,11 @@ def test_a_run_that_heeds_the_stop_costs_no_thread(server: RunningServer) -> Non
 
 def test_a_stop_does_not_wait_for_a_run_that_never_comes_back(slow_models: Path, tmp_path: Path) -> None:
     with (
-        running_server(slow_models, tmp_path / "log", cores=1, drain_timeout_ms=300) as server,
+        running_server(slow_models, tmp_path / "log", cores=1, drain_timeout_ms=1_000) as server,  # by then the run is in that node
         ThreadPoolExecutor(2) as clients,
     ):
-        hanging = clients.submit(ask, server, "hang hang hang")  # six seconds and more, in one node
+        hanging = clients.submit(ask, server, "hang " * 4)  # eight seconds and more, in one node
         wait_for(server, 'axon_pending_requests{model="slow"', 1)
-        time.sleep(0.3)
         started = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(20) == 0
