@@ -153,7 +153,7 @@ def test_many_clients_of_both_faces_each_get_their_own_answer(v2: TestClient) ->
 
 def test_tensors_wait_in_the_models_queue_and_are_counted(all_tasks: Path) -> None:
     with serve(all_tasks, cores=1, max_queue_size=8) as client:
-        assert_refused(client.post(WORDS_URL, json=words_request(*["good"] * 9)), 413, "the queue of 'words' takes 8")
+        assert_refused(client.post(WORDS_URL, json=words_request(*["good"] * 9)), 413, "the queue of 'words' holds 8")
         assert client.post(WORDS_URL, json=words_request(*["good"] * 8)).status_code == 200
         assert metric(client, 'axon_inference_count_total{model="words"') == 8
         assert metric(client, 'axon_inference_request_failure_total{model="words",reason="invalid"') == 1

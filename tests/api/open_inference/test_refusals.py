@@ -163,10 +163,10 @@ def test_texts_that_are_no_text_are_refused(v2: TestClient) -> None:
 
 def test_what_is_too_much_is_a_413(v2: TestClient) -> None:
     assert_refused(v2.post(WORDS_URL, content=b" " * (MAX_BODY_BYTES + 1)), 413, "the body is larger than 200,000 bytes")
-    assert_refused(v2.post(WORDS_URL, json={"inputs": [text_input(*["good"] * 49)]}), 413, "takes 48")
+    assert_refused(v2.post(WORDS_URL, json={"inputs": [text_input(*["good"] * 49)]}), 413, "holds 48")
     assert_refused(v2.post(WORDS_URL, json={"inputs": [text_input("a" * 50_001)]}), 413, "the limit is 50,000")
     assert_refused(v2.post(WORDS_URL, json=words_request("good " * 81)), 413, "the model reads 80")
-    assert_refused(send_binary(v2, COLOURS_URL, b"", pixels(*["red"] * 49).tobytes()), 413, "takes 48")
+    assert_refused(send_binary(v2, COLOURS_URL, b"", pixels(*["red"] * 49).tobytes()), 413, "holds 48")
 
 
 def test_a_step_that_does_not_fit_the_model_that_writes_is_refused(v2: TestClient) -> None:
