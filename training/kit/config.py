@@ -38,6 +38,8 @@ def load_config(config_class: type[Config], preset: Path, overrides: list[str]) 
         return pydantic.TypeAdapter(config_class).validate_python(values)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
+        if isinstance(own := first.get("ctx", {}).get("error"), ConfigError):  # a config's own, of settings that do not go together
+            raise own from None
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{key}: {first['msg']} (got {first['input']!r})") from None
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import pooch
 import requests
 from pooch.downloaders import doi_to_repository
 from tqdm import tqdm
+
+from app.errors import ServingError
 
 BLOCK_BYTES = 1024 * 1024
 TIMEOUT_S = 60
@@ -40,6 +43,15 @@ def refuse_other_settings(folder: Path, prepared: Mapping[str, Any], wanted: Map
     for name, value in prepared.items():
         if value != wanted[name]:
             raise DataError(f"{folder} was prepared with {name}={value}, not {wanted[name]}: give --run another folder, or remove this one")
+
+
+@contextlib.contextmanager
+def naming(file: object) -> Iterator[None]:
+    """Around the decoding of a picture: one that is none ends in a DataError that names it, not in the words for a client."""
+    try:
+        yield
+    except ServingError as error:
+        raise DataError(f"{file}: {error}; repair the picture, or take it away") from error
 
 
 def find(root: Path, names: Iterable[str]) -> Path | None:

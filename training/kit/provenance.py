@@ -21,16 +21,17 @@ def describe(
     duration_s: float,
     directories: Sequence[Path] = (),
     config: dict[str, Any] | None = None,
+    row: dict[str, Any] | None = None,
 ) -> Provenance:
     """`trained_at` is when training ended, in seconds since 1970; `duration_s` what it took on the clock.
 
     `directories` are those of the runs that trained the weights, where that is not this one alone. Commit and versions
-    are those of their last epoch; logs of before 26 November 2026 name neither: the commit is
-    then unknown, the versions are those of the export.
-    `config` is what the weights were trained with, where the run's own is not that.
+    are those of their last epoch; logs of before 26 November 2026 name neither: the commit is then unknown, the versions are those of
+    the export. `config` is what the weights were trained with, where the run's own is not that, and `row` tells commit, versions and
+    hardware as a log's row does, where the folder's logs are not of these weights alone.
     """
     directories = directories or (run.directory,)
-    latest = max(map(last_row, directories), key=_time)
+    latest = row or max(map(last_row, directories), key=_time)
     return Provenance(
         recipe=run.recipe,
         preset=run.preset,
@@ -39,7 +40,7 @@ def describe(
         data=data,
         trained_at=datetime.fromtimestamp(int(trained_at), UTC),
         versions=latest.get("versions") or origin.versions(),
-        hardware="; ".join(dict.fromkeys(trained_on(directory) for directory in directories)),
+        hardware=row["hardware"] if row else "; ".join(dict.fromkeys(trained_on(directory) for directory in directories)),
         duration_s=round(duration_s, 1),
     )
 

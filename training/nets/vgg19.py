@@ -15,11 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from app.contract.files import sha256
+from app.contract.manifest import DataSource
 from training.kit.data import DataError
 
 DEPTHS = (2, 2, 4, 4, 4)  # convolutions of each block; blocks are parted by 2 x 2 max pooling
 WIDTHS = (64, 128, 256, 512, 512)
 LAYERS = tuple(f"conv{block}_{number}" for block, depth in enumerate(DEPTHS, 1) for number in range(1, depth + 1))
+
+TORCHVISION_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"  # 575 MB
 
 STAND_IN_WIDTHS = (8, 12, 16, 16, 16)
 
@@ -74,9 +78,27 @@ def stand_in() -> Vgg19Features:
 
 
 def find_vgg19(name: str, data_root: Path | None) -> Vgg19Features:
-    """The file of that name under the data root, or anywhere. Raises DataError."""
+    """From the file of that name under the data root, or anywhere. Raises DataError."""
+    return load_vgg19(vgg19_file(name, data_root))
+
+
+def vgg19_file(name: str, data_root: Path | None) -> Path:
+    """Where the weights lie. Raises DataError that says where they are to be had."""
     path = Path(name)
-    return load_vgg19(path if data_root is None or path.is_file() else data_root / path)
+    path = path if data_root is None or path.is_file() else data_root / path
+    if not path.is_file():
+        raise DataError(
+            f"{path} is missing: name VGG19's weights with vgg19=PATH, or the folder that holds them with --data-root "
+            f"(safetensors, or torchvision's from {TORCHVISION_URL})"
+        )
+    return path
+
+
+def vgg19_source(path: Path) -> DataSource:
+    """What a manifest says of weights that a loss looks through: of the authors' own the licence is known."""
+    theirs = path.suffix == ".safetensors"
+    source = "Simonyan and Zisserman 2014, arXiv:1409.1556" if theirs else f"a checkpoint with torchvision's keys, {path.name}"
+    return DataSource(name="VGG19", source=source, sha256=sha256(path), licence="CC-BY-4.0" if theirs else "unknown")
 
 
 def load_vgg19(path: Path) -> Vgg19Features:
@@ -85,8 +107,7 @@ def load_vgg19(path: Path) -> Vgg19Features:
     Either may end early. The first are Caffe's weights for RGB pixels less their mean, the second torchvision's, whose pixels
     are also divided by their deviation. Raises DataError.
     """
-    if not path.is_file():
-        raise DataError(f"{path} is missing: name VGG19's weights with vgg19=PATH (safetensors, or torchvision's .pth)")
+    path = vgg19_file(str(path), None)
     tensors = read_safetensors(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     from_torchvision = "features.0.weight" in tensors
     if from_torchvision:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tarfile
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,13 +19,15 @@ import torch
 from PIL import Image
 
 from app.contract.files import sha256
+from tests.training.cyclegan.conftest import MakeRun
+from tests.training.tiny_runs import copy_of
 from training.kit.config import ConfigError
 from training.kit.data import DataError, Source, extract
 from training.kit.run import Run
 from training.recipes.cyclegan import archive, synthetic, train
 from training.recipes.cyclegan.archive import find_heaps, horse2zebra
-from training.recipes.cyclegan.config import Config
-from training.recipes.cyclegan.data import draw_batch, load, without_twins
+from training.recipes.cyclegan.config import Config, NetConfig
+from training.recipes.cyclegan.data import draw_batch, load, prepare, without_twins
 
 
 @pytest.fixture
@@ -165,11 +170,57 @@ def test_a_crop_made_smaller_shows_as_much_of_the_picture(finished_run: Run[Conf
 
 
 def test_crops_that_no_stored_picture_holds_are_refused_before_anything_is_drawn(tmp_path: Path) -> None:
-    config = Config(synthetic_pictures=2, stored_size=36, small_epochs=1, small_crop_size=24, small_shrink=2)
-    run = Run("cyclegan", "tiny", config, tmp_path, None)
     with pytest.raises(ConfigError, match=r"crops of 24 px, 2 times as large, need pictures stored so large"):
-        train.main(run)
-    assert not list(tmp_path.iterdir())
+        Config(synthetic_pictures=2, stored_size=36, crop_size=32, small_epochs=1, small_crop_size=24, small_shrink=2)
+
+
+@pytest.mark.parametrize("do", [prepare, load, train.main])
+@pytest.mark.parametrize("changes", [{"seed": 2}, {"synthetic_pictures": 61}, {"skip_grey": False}])
+def test_pictures_of_other_settings_are_neither_overwritten_nor_used(
+    finished_run: Run[Config], do: Callable[[Run[Config]], object], changes: dict[str, Any]
+) -> None:
+    kept = {path.name: path.read_bytes() for path in (finished_run.directory / "prepared").iterdir()}
+    (name, value), *_ = changes.items()
+    with pytest.raises(DataError, match=f"was prepared with {name}=.*, not {value}: give --run another folder"):
+        do(replace(finished_run, config=replace(finished_run.config, **changes)))
+    assert kept == {path.name: path.read_bytes() for path in (finished_run.directory / "prepared").iterdir()}
+
+
+def test_pictures_that_do_not_tell_the_seed_are_taken(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = copy_of(finished_run, make_run(tmp_path))
+    path = run.directory / "prepared" / "pictures.json"
+    described = json.loads(path.read_text())
+    del described["settings"]["seed"]
+    path.write_text(json.dumps(described))
+    assert load(run).a.names == load(finished_run).a.names
+
+
+def test_the_seed_of_real_pictures_decides_nothing_of_them(two_folders: tuple[Path, Path], tmp_path: Path) -> None:
+    load(own_run(two_folders, tmp_path / "run", seed=1))
+    prepare(own_run(two_folders, tmp_path / "run", seed=2))
+
+
+def test_a_damaged_picture_is_named(two_folders: tuple[Path, Path], tmp_path: Path) -> None:
+    (two_folders[1] / "torn.png").write_bytes((two_folders[1] / "SYNTHETIC_striped_0000.png").read_bytes()[:99])
+    with pytest.raises(DataError, match=r"torn\.png of domain b, striped: .* truncated or damaged; repair the picture"):
+        prepare(own_run(two_folders, tmp_path / "run"))
+
+
+def test_a_domain_without_colour_names_the_setting_that_takes_it(two_folders: tuple[Path, Path], tmp_path: Path) -> None:
+    for path in two_folders[0].iterdir():
+        Image.open(path).convert("L").save(path)
+    with pytest.raises(DataError, match=r"all pictures of domain a, plain, are grey: .* skip_grey=false"):
+        prepare(own_run(two_folders, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("do", [prepare, train.main])
+def test_vgg19_is_missed_before_pictures_are_decoded(
+    two_folders: tuple[Path, Path], tmp_path: Path, do: Callable[[Run[Config]], None]
+) -> None:
+    run = own_run(two_folders, tmp_path / "run", net=NetConfig(features=("conv1_2",)))
+    with pytest.raises(DataError, match=r"vgg19=PATH, or the folder that holds them with --data-root .* https://download\.pytorch\.org"):
+        do(run)
+    assert not run.directory.exists()
 
 
 def test_another_seed_draws_other_blobs(tmp_path: Path) -> None:

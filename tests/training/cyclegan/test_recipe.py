@@ -15,13 +15,15 @@ from PIL import Image
 from app.contract.manifest import load_manifest
 from tests.training.cyclegan.conftest import SMALLER, MakeRun
 from tests.training.processes import kill_once_written
+from tests.training.tiny_runs import copy_of
 from training.kit.config import ConfigError, config_dict
 from training.kit.data import DataError
 from training.kit.export import open_session
 from training.kit.processes import launch_fabric
 from training.kit.run import Run
 from training.kit.run_log import RunLog
-from training.recipes.cyclegan import card, export, graph, train
+from training.kit.sanity import InsaneFigure
+from training.recipes.cyclegan import card, export, graph, step, train
 from training.recipes.cyclegan.archive import find_heaps
 from training.recipes.cyclegan.config import Config
 from training.recipes.cyclegan.data import load, stored_processor
@@ -117,10 +119,10 @@ def test_the_manifest_states_each_figure_in_both_ways_with_its_count_and_interva
 
 def test_the_card_of_horse2zebra_states_the_run_s_own_figures() -> None:
     metrics = [{"name": "frechet_ratio_to_untranslated", "value": value} for value in (0.437, 0.7)]
-    about = card.horse2zebra(Config(crop_size=256), {"metrics": metrics}, duration_s=2.5 * 3600)
+    about = card.horse2zebra(256, {"metrics": metrics}, duration_s=2.5 * 3600)
     said = " ".join(about.limitations)
     assert all(words in said for words in ("0.44 times", "2.5 hours", "256 px"))
-    assert "9 minutes" in " ".join(card.horse2zebra(Config(), {"metrics": metrics}, duration_s=528).limitations)
+    assert "9 minutes" in " ".join(card.horse2zebra(128, {"metrics": metrics}, duration_s=528).limitations)
 
 
 def test_a_run_leaves_pictures_to_look_at(finished_run: Run[Config]) -> None:
@@ -137,8 +139,82 @@ def test_discriminators_may_judge_pixels_as_in_the_paper(make_run: MakeRun, tmp_
 
 
 def test_a_pool_that_is_smaller_than_a_batch_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="a pool holds at least a batch, 3, or nothing"):
-        train.main(make_run(tmp_path, "pool_size=2", "batch_size=3"))
+    with pytest.raises(ConfigError, match=r"^pool_size is 2: a pool holds at least a batch, 3, or nothing"):
+        make_run(tmp_path, "pool_size=2", "batch_size=3")
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("name=Apple_2", "name='Apple_2' names no model: lower-case letters"),
+        ("name_a=red apple", "name_a='red apple' names no domain: .* such as red-apple"),
+        ("name_b=plain", "name_a and name_b are both 'plain'"),
+        ("crop_size=37", "crop_size=37 is more than the 36 px of a kept picture"),
+        *((f"{key}=0", f"{key}: Input should be greater than 0") for key in ("batch_size", "identity_every", "epochs", "epoch_steps")),
+        ("learning_rate=-1", "learning_rate: Input should be greater than 0"),
+        ("net.generator_channels=0", "net.generator_channels: Input should be greater than 0"),
+    ],
+)
+def test_a_setting_that_makes_no_run_is_refused_before_anything_is_done(
+    make_run: MakeRun, tmp_path: Path, override: str, says: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"^{says}"):
+        make_run(tmp_path, override)
+
+
+def test_the_longest_names_of_domains_make_directions_that_a_manifest_takes(make_run: MakeRun, tmp_path: Path) -> None:
+    config = make_run(tmp_path, f"name_a={'a' * 30}", f"name_b={'b' * 30}").config
+    assert len(export.condition(config).names[0]) == 64
+    with pytest.raises(ConfigError, match="name_a"):
+        make_run(tmp_path, f"name_a={'a' * 31}")
+
+
+def test_a_run_goes_on_with_the_settings_that_it_was_trained_with_or_not_at_all(
+    finished_run: Run[Config], make_run: MakeRun, tmp_path: Path
+) -> None:
+    def changed(*overrides: str) -> Run[Config]:
+        return replace(make_run(tmp_path, *overrides), directory=finished_run.directory)
+
+    for override, says in (("learning_rate=0.1", "learning_rate=0.0002, not 0.1"), ("net.features=[]", "net.features=")):
+        for go_on in (train.main, load_generators):
+            with pytest.raises(ConfigError, match=f"was trained with {says}"):
+                go_on(changed(override))
+    state = start(finished_run.config, launch_fabric())
+    resume(changed("epochs=9", "small_epochs=2", "threads=1", "name=blobs"), state, torch.device("cpu"))
+    assert state.epoch == 1  # the end of its plateau
+    load_generators(changed("peak=0", "crop_size=24", "decay_epochs=0"))
+
+
+def test_a_manifest_names_the_settings_of_the_training_whatever_was_exported(
+    finished_run: Run[Config], make_run: MakeRun, tmp_path: Path
+) -> None:
+    run = copy_of(finished_run, make_run(tmp_path, "epochs=9", "decay_epochs=1"))
+    export.main(run)
+    provenance = load_manifest(model_folder(run)).provenance
+    assert provenance is not None
+    assert (provenance.config["epochs"], provenance.config["peak"]) == (3, 6.0)
+
+
+def test_a_run_whose_losses_are_no_numbers_keeps_the_checkpoint_before_it(
+    finished_run: Run[Config], make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = copy_of(finished_run, make_run(tmp_path, "epochs=5"))
+    kept, real_loss = run.checkpoint.read_bytes(), step.real_loss
+    monkeypatch.setattr(step, "real_loss", lambda judged: real_loss(judged) * float("nan"))
+    with pytest.raises(InsaneFigure, match=r"the losses of epoch \d are .* start anew with a lower learning_rate"):
+        train.main(run)
+    assert run.checkpoint.read_bytes() == kept
+
+
+def test_discriminators_that_learnt_through_vgg19_name_it_among_their_sources(finished_run: Run[Config], tmp_path: Path) -> None:
+    (tmp_path / "vgg19.safetensors").write_bytes(b"weights")
+    config = replace(finished_run.config, synthetic_pictures=0, vgg19="vgg19.safetensors")
+    run, domains = replace(finished_run, config=config, data_root=tmp_path), load(finished_run)
+    found = export.sources(run, domains)
+    assert [source.name for source in found] == ["synthetic blobs", "synthetic blobs", "VGG19"]
+    assert found[-1].licence == "CC-BY-4.0"
+    pixels_alone = replace(run, config=replace(config, net=replace(config.net, features=())))
+    assert found[:-1] == export.sources(pixels_alone, domains) == export.sources(finished_run, domains)
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_result(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import training.recipes.gatys as recipe
-from training.kit.config import load_config
+from training.kit.config import ConfigError, load_config
 from training.kit.data import DataError
 from training.kit.run import Run
 from training.kit.run_log import RunLog
@@ -61,6 +61,39 @@ def test_other_settings_in_the_same_folder_start_anew(tmp_path: Path) -> None:
     again = make_run(tmp_path, "style_weight=0", "variation_weight=0", "steps=1")
     train.main(again)
     assert RunLog(again.directory, quiet=True).rows()[-1]["loss"] == 0  # the photograph itself: only its content counts
+
+
+def test_another_picture_under_the_same_name_starts_anew(two_files: tuple[str, str], tmp_path: Path) -> None:
+    run = make_run(tmp_path, *two_files)
+    train.main(run)
+    first = (run.directory / "result.png").read_bytes()
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(run.config.content)
+    with pytest.raises(DataError, match="is not of this photograph and this painting"):
+        evaluate.main(run)
+    train.main(run)
+    assert (run.directory / "result.png").read_bytes() != first
+    evaluate.main(run)
+
+
+def test_fewer_steps_than_a_picture_has_had_are_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    train.main(run)
+    kept = (run.directory / "result.png").read_bytes()
+    with pytest.raises(ConfigError, match=r"holds this picture after 12 steps, not 4: .* give --run another folder"):
+        train.main(make_run(tmp_path, "steps=4"))
+    assert (run.directory / "result.png").read_bytes() == kept
+
+
+def test_a_damaged_picture_is_named(two_files: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "painting.png").write_bytes((tmp_path / "painting.png").read_bytes()[:99])
+    with pytest.raises(DataError, match=r"painting\.png: .* truncated or damaged"):
+        data.prepare(make_run(tmp_path, *two_files))
+
+
+@pytest.mark.parametrize("override", ["picture_every=0", "steps=-3", "size_px=0", "learning_rate=0", "style_weight=-1"])
+def test_numbers_that_make_no_run_are_refused(override: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"^{override.partition('=')[0]}: Input should be greater than"):
+        make_run(tmp_path, override)
 
 
 def test_files_are_read_in_the_sizes_of_the_run(two_files: tuple[str, str], tmp_path: Path) -> None:

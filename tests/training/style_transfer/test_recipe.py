@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,14 +17,14 @@ from app.contract.manifest import load_manifest
 from tests.training.processes import kill_once_written
 from tests.training.style_transfer.conftest import MakeRun
 from tests.training.tiny_runs import check_export_is_refused, copy_of
-from training.kit.config import ConfigError
+from training.kit.config import ConfigError, config_dict
 from training.kit.data import DataError
 from training.kit.export import ExportError, open_session
 from training.kit.run import Run
 from training.kit.sanity import InsaneFigure
 from training.recipes.style_transfer import add_style, evaluate, export, synthetic, train, yardstick
 from training.recipes.style_transfer.config import Config
-from training.recipes.style_transfer.data import find_photographs, load
+from training.recipes.style_transfer.data import find_photographs, load, prepare
 from training.recipes.style_transfer.evaluate import measure
 from training.recipes.style_transfer.losses import build_loss
 from training.recipes.style_transfer.model import with_new_style
@@ -116,7 +118,7 @@ def test_an_export_with_another_yardstick_than_the_evaluated_one_is_refused(fini
     run = dataclasses.replace(finished_run, directory=tmp_path / "run", models=tmp_path / "models")
     shutil.copytree(finished_run.directory, run.directory)
     with pytest.raises(DataError, match="the yardstick is not the one that was evaluated"):
-        export.main(dataclasses.replace(run, config=dataclasses.replace(run.config, painting_px=40)))
+        export.main(dataclasses.replace(run, config=dataclasses.replace(run.config, gatys_steps=4)))
     next((run.directory / "yardstick" / "lbfgs").glob("*.pt")).unlink()
     with pytest.raises(DataError, match="is missing; run `axon-train style-transfer evaluate` again"):
         export.main(run)
@@ -153,6 +155,67 @@ def test_a_run_that_was_killed_goes_on_to_the_same_result(finished_run: Run[Conf
     train.main(run)
     for expected, found in zip(load_network(finished_run)[0].parameters(), load_network(run)[0].parameters(), strict=True):
         torch.testing.assert_close(found, expected)
+
+
+def test_a_run_goes_on_with_the_settings_that_it_was_trained_with_or_not_at_all(
+    finished_run: Run[Config], make_run: MakeRun, tmp_path: Path
+) -> None:
+    run = copy_of(finished_run, make_run(tmp_path))
+    changed = dataclasses.replace(run, config=dataclasses.replace(run.config, learning_rate=0.1))
+    for go_on in (train.main, load_network, export.main):
+        with pytest.raises(ConfigError, match=r"was trained with learning_rate=0\.002, not 0\.1"):
+            go_on(changed)
+    state = torch.load(run.checkpoint, weights_only=True)
+    del state["config"]
+    torch.save(state, run.checkpoint)
+    load_network(changed)  # a checkpoint that does not tell is taken
+    longer = copy_of(finished_run, make_run(tmp_path / "longer", "epochs=3", "small_epochs=1", "precision=bf16-mixed", "gatys_steps=4"))
+    train.main(longer)
+    assert torch.load(longer.checkpoint, weights_only=True)["epoch"] == 3
+
+
+def test_a_manifest_names_the_settings_of_the_training(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = copy_of(finished_run, make_run(tmp_path, "epochs=9"))
+    found = export.provenance_of(run, ())
+    assert found.config == config_dict(finished_run.config)
+
+
+@pytest.mark.parametrize("do", [prepare, load])
+def test_photographs_of_other_settings_are_neither_overwritten_nor_used(
+    finished_run: Run[Config], do: Callable[[Run[Config]], object]
+) -> None:
+    kept = (finished_run.directory / "prepared" / "pixels.npy").read_bytes()
+    for name, value in (("seed", 2), ("synthetic", False)):
+        with pytest.raises(DataError, match=f"was prepared with {name}=.*, not {value}: give --run another folder"):
+            do(dataclasses.replace(finished_run, config=dataclasses.replace(finished_run.config, **{name: value})))
+    assert (finished_run.directory / "prepared" / "pixels.npy").read_bytes() == kept
+
+
+def test_photographs_that_do_not_tell_their_settings_are_taken(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = copy_of(finished_run, make_run(tmp_path))
+    path = run.directory / "prepared" / "photographs.json"
+    described = json.loads(path.read_text())
+    del described["settings"]
+    path.write_text(json.dumps(described))
+    assert load(run).names == load(finished_run).names
+
+
+def test_a_style_that_was_added_elsewhere_leaves_the_network_its_own_machine(
+    finished_run: Run[Config], make_run: MakeRun, tmp_path: Path
+) -> None:
+    run = copy_of(finished_run, make_run(tmp_path))
+    row = {"epoch": 1, "hardware": "a GPU", "commit": "of the network", "versions": {"torch": "1"}, "time": 1.0}
+    write_row(run.directory, row)
+    write_row(run.directory / "added" / "checks", {**row, "hardware": "a CPU", "commit": "of the style", "versions": {}, "time": 2.0})
+    torch.save({"painting": "checks.png", "rows": {}, "duration_s": 40.0}, run.directory / "added" / "checks.pt")
+    found = export.provenance_of(run, ())
+    assert (found.commit, found.versions, found.hardware) == ("of the network", {"torch": "1"}, "a GPU; a CPU")
+    assert found.duration_s == pytest.approx(export.provenance_of(finished_run, ()).duration_s + 40, abs=0.1)
+
+
+def write_row(folder: Path, row: dict[str, object]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "log.jsonl").write_text(json.dumps(row) + "\n")
 
 
 def test_a_painting_of_ones_own_becomes_a_style_and_the_others_stay(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
@@ -196,6 +259,11 @@ def test_without_a_run_a_style_is_added_to_the_exported_model(finished_run: Run[
         assert torch.equal(found, expected)
     add_style.main(run)
     assert load_network(run)[1][-1] == run.config.painting
+    exported = load_manifest(finished_run.models / "style-transfer" / "1").provenance
+    found = export.provenance_of(run, ())
+    assert exported is not None
+    assert (found.commit, found.versions, found.config) == (exported.commit, exported.versions, exported.config)
+    assert found.hardware.startswith(exported.hardware)
     with pytest.raises(DataError, match="cannot be trained on"):
         train.main(run)
 
@@ -225,6 +293,46 @@ def test_photographs_are_read_from_a_folder_of_ones_own(make_run: MakeRun, tmp_p
     assert [pixels.shape for pixels in load(run).pixels] == [(3, 72, 72), (3, 76, 72), (3, 80, 72)]
 
 
+def test_photographs_of_one_name_in_two_folders_are_both_kept(make_run: MakeRun, tmp_path: Path) -> None:
+    for number, path in enumerate(("a/1.png", "b/1.png", "b/2.png")):
+        (tmp_path / "data" / "photos" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / "photos" / path).write_bytes(synthetic.photographs(3, seed=1)[f"synthetic_{number:03d}"])
+    shutil.make_archive(str(tmp_path / "packed" / "photos_256"), "tar", tmp_path / "data" / "photos")
+    for root in ("data", "packed"):
+        run = dataclasses.replace(make_run(tmp_path / root, "synthetic=false"), data_root=tmp_path / root)
+        assert load(run).names == ["2", "a/1.png", "b/1.png"]
+
+
+def test_a_damaged_picture_is_named(make_run: MakeRun, tmp_path: Path) -> None:
+    (tmp_path / "data" / "photos").mkdir(parents=True)
+    (tmp_path / "data" / "photos" / "torn.png").write_bytes(synthetic.painting("checks")[:99])
+    run = dataclasses.replace(make_run(tmp_path, "synthetic=false"), data_root=tmp_path / "data")
+    with pytest.raises(DataError, match=r"the photograph torn of photos: .* truncated or damaged"):
+        prepare(run)
+    painting = tmp_path / "data" / "photos" / "torn.png"
+    with pytest.raises(DataError, match=r"the painting .*torn\.png: .* truncated or damaged"):
+        add_style.main(make_run(tmp_path, f"painting={painting}"))
+
+
+@pytest.mark.parametrize("key", ["epochs", "photographs", "crop_px", "learning_rate", "gatys_steps", "net.width"])
+def test_numbers_that_make_no_run_are_refused(make_run: MakeRun, tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{key}: Input should be greater than 0"):
+        make_run(tmp_path, f"{key}=0")
+
+
+def test_squares_are_cut_from_the_smaller_side_to_the_larger(make_run: MakeRun, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^crop_from_px is \[64, 32\]: the smaller side comes first"):
+        make_run(tmp_path, "crop_from_px=[64,32]")
+
+
+def test_processes_share_the_photographs_of_a_step_evenly_or_not_at_all(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "launch_fabric", lambda *_: SimpleNamespace(world_size=2))
+    with pytest.raises(ConfigError, match="photographs=3 cannot be shared evenly by 2 processes"):
+        train.main(make_run(tmp_path, "photographs=3"))
+
+
 def test_data_that_is_missing_is_named(make_run: MakeRun, tmp_path: Path) -> None:
     run = dataclasses.replace(make_run(tmp_path, "synthetic=false"), data_root=tmp_path)
     with pytest.raises(DataError, match=r"holds none of photos_256\.tar, photos, photographs"):
@@ -233,6 +341,6 @@ def test_data_that_is_missing_is_named(make_run: MakeRun, tmp_path: Path) -> Non
 
 def test_a_run_whose_losses_are_no_numbers_ends_and_keeps_nothing_of_that_epoch(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path, "learning_rate=1e30", "warmup_steps=0")
-    with pytest.raises(InsaneFigure, match=r"the losses of epoch 0 are .* go on with a lower learning_rate"):
+    with pytest.raises(InsaneFigure, match=r"the losses of epoch 0 are .* start anew with a lower learning_rate"):
         train.main(run)
     assert not run.checkpoint.exists()

@@ -6,7 +6,6 @@ from typing import Any
 
 from app.contract.manifest import License
 from training.kit.card import Card
-from training.recipes.cyclegan.config import Config
 
 SYNTHETIC = Card(
     title="Plain blobs to striped ones (synthetic, for tests)",
@@ -17,8 +16,8 @@ SYNTHETIC = Card(
 )
 
 
-def horse2zebra(config: Config, evaluation: dict[str, Any], duration_s: float) -> Card:
-    """`duration_s`: what training took, the runs that this one started from included."""
+def horse2zebra(crop_size: int, evaluation: dict[str, Any], duration_s: float) -> Card:
+    """`crop_size`: that of training, whatever was evaluated. `duration_s`: of training, with that of the runs that it started from."""
     ratios = [metric["value"] for metric in evaluation["metrics"] if metric["name"] == "frechet_ratio_to_untranslated"]
     return Card(
         title="Horses to zebras, and back",
@@ -35,7 +34,7 @@ def horse2zebra(config: Config, evaluation: dict[str, Any], duration_s: float) -
         limitations=(
             f"Translated horses are still {ratios[0]:.2f} times as far (Frechet) from real zebras as they were before.",
             f"It learnt for {duration_in_words(duration_s)}, and not all that it draws is a zebra: look at its contact sheet.",
-            f"Trained at {config.crop_size} px. Larger pictures are taken, and it draws at the scale that it learnt: stripes stay as many "
+            f"Trained at {crop_size} px. Larger pictures are taken, and it draws at the scale that it learnt: stripes stay as many "
             "pixels wide.",
             "It changes texture and colour, not shape, and it also changes what is no animal: grass, sky, people.",
             "Any picture gets an answer, with a horse or without: the model cannot say that there is none.",

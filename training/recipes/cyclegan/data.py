@@ -17,9 +17,10 @@ from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, normalize
 from tqdm import tqdm
 
 from app.contract.images import ImageProcessor
-from training.kit.data import refuse_other_settings
+from training.kit.data import DataError, naming, refuse_other_settings
 from training.kit.run import Run
 from training.kit.splits import hash_split
+from training.nets.vgg19 import vgg19_file
 from training.recipes.cyclegan.archive import Heap, find_heaps
 from training.recipes.cyclegan.config import Config
 
@@ -48,26 +49,41 @@ class Domains:
 
 
 def prepare(run: Run[Config]) -> None:
-    """Decode both domains once."""
+    """Decode both domains once; that training's VGG19 is there is found first. Raises DataError."""
+    if run.config.net.features and not run.config.synthetic_pictures:
+        vgg19_file(run.config.vgg19, run.data_root)
+    store(run)
+
+
+def store(run: Run[Config]) -> None:
+    """Raises DataError for a folder that holds pictures of other settings: a run may have learnt from these."""
+    described_in = run.directory / "prepared" / "pictures.json"
+    if described_in.is_file():
+        refuse_other_settings(described_in.parent, json.loads(described_in.read_text())["settings"], settings(run.config))
     heaps = find_heaps(run)
+    described_in.unlink(missing_ok=True)
     described = {domain: _store(run, domain, heap) for domain, heap in zip(DOMAINS, heaps, strict=True)}
     described["settings"] = settings(run.config)
-    (run.directory / "prepared" / "pictures.json").write_text(json.dumps(described))  # last: its presence says that the rest is whole
+    described_in.write_text(json.dumps(described))  # last: its presence says that the rest is whole
 
 
 def settings(config: Config) -> dict[str, object]:
-    return {name: getattr(config, name) for name in SETTINGS}
+    """The seed is of drawn pictures alone; folders of before 27 November 2026 do not tell it."""
+    return {name: getattr(config, name) for name in SETTINGS} | {"seed": config.seed if config.synthetic_pictures else None}
 
 
 def _store(run: Run[Config], domain: str, heap: Heap) -> dict[str, object]:
     processor = stored_processor(run.config)
     names, kept = [], []
     for name in tqdm(heap.names, desc=f"{heap.source['name']}, domain {domain}", unit="picture", mininterval=5):
-        pixels = processor.preprocess(heap.read(name))  # (3, S, S)
+        with naming(f"{name} of domain {domain}, {heap.source['name']}"):
+            pixels = processor.preprocess(heap.read(name))  # (3, S, S)
         if run.config.skip_grey and _is_grey(pixels):
             continue
         names.append(name)
         kept.append(pixels)
+    if not kept:
+        raise DataError(f"all pictures of domain {domain}, {heap.source['name']}, are grey: give some with colour, or skip_grey=false")
     folder = run.directory / "prepared"
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / f"{domain}.npy", np.stack(kept))
@@ -79,7 +95,7 @@ def load(run: Run[Config]) -> Domains:
     """What `prepare` left behind; it is called where it has not been yet. Raises DataError for pictures of other settings."""
     folder = run.directory / "prepared"
     if not (folder / "pictures.json").is_file():
-        prepare(run)
+        store(run)
     described = json.loads((folder / "pictures.json").read_text())
     refuse_other_settings(folder, described["settings"], settings(run.config))
     return Domains(*(_load_domain(run, domain, **described[domain]) for domain in DOMAINS))

@@ -14,9 +14,11 @@ from app.contract.conditions import Choice, Condition
 from app.contract.images import PhotographProcessor
 from app.contract.manifest import Batching, DataSource, Graph, Metric, ModelManifest
 from training.kit import golden, provenance
+from training.kit.config import config_dict
 from training.kit.data import DataError
 from training.kit.repository import publish, staging
 from training.kit.run import Run
+from training.nets.vgg19 import vgg19_file, vgg19_source
 from training.recipes.cyclegan import card, graph
 from training.recipes.cyclegan.config import Config
 from training.recipes.cyclegan.data import Domains, load
@@ -47,7 +49,8 @@ def main(run: Run[Config]) -> None:
 def write_manifest(run: Run[Config], folder: Path, described: Graph, evaluation: dict[str, Any], progress: dict[str, Any]) -> None:
     domains, request = load(run), golden_request()
     inputs = {"pixel_values": PROCESSOR.preprocess(request)[None], "condition": graph.one_hot(1, 0)}
-    about = card_of(run.config, domains, evaluation, progress["duration_s"])
+    trained = (progress["config"] or config_dict(run.config)) | {"peak": run.config.peak}  # the weights are cut by it after training
+    about = card_of(run.config, domains, evaluation, progress["duration_s"], trained["crop_size"])
     ModelManifest(
         schema_version=1,
         name=run.config.name,
@@ -63,7 +66,12 @@ def write_manifest(run: Run[Config], folder: Path, described: Graph, evaluation:
         metrics=tuple(Metric(**metric) for metric in evaluation["metrics"]),
         measurements={name: evaluation[name] for name in ("pictures", "epoch")} | started_from(progress),
         provenance=provenance.describe(
-            run, sources(domains), progress["trained_at"], progress["duration_s"], run_folders(run, progress["started_from"])
+            run,
+            sources(run, domains),
+            progress["trained_at"],
+            progress["duration_s"],
+            directories=run_folders(run, progress["started_from"], trained.get("start_from", "")),
+            config=trained,
         ),
         license=about.license,
         intended_use=about.intended_use,
@@ -76,9 +84,9 @@ def started_from(progress: dict[str, Any]) -> dict[str, Any]:
     return {"started_from": progress["started_from"]} if progress["started_from"] else {}
 
 
-def run_folders(run: Run[Config], started: dict[str, Any] | None) -> list[Path]:
-    """This run's, and those of the runs that it started from, as far as they are there."""
-    folders, name = [run.directory], run.config.start_from
+def run_folders(run: Run[Config], started: dict[str, Any] | None, start_from: str = "") -> list[Path]:
+    """This run's, and those of the runs that it started from, as far as they are there; `start_from` as its checkpoint has it."""
+    folders, name = [run.directory], run.config.start_from or start_from
     while started is not None and (folders[-1] / name).is_dir():
         folders.append(folders[-1] / name)
         name, started = (started["config"] or {}).get("start_from", ""), started["started_from"]
@@ -100,15 +108,17 @@ def golden_request() -> bytes:
     return file.getvalue()
 
 
-def sources(domains: Domains) -> tuple[DataSource, ...]:
-    """One where both domains come from one file, else both."""
-    described = [DataSource(**domain.source) for domain in (domains.a, domains.b)]
-    return tuple(described[:1] if described[0] == described[1] else described)
+def sources(run: Run[Config], domains: Domains) -> tuple[DataSource, ...]:
+    """One where both domains come from one file, else both; and VGG19 where the discriminators learnt through its layers."""
+    described = dict.fromkeys(DataSource(**domain.source) for domain in (domains.a, domains.b))
+    if not run.config.net.features or run.config.synthetic_pictures:
+        return tuple(described)
+    return (*described, vgg19_source(vgg19_file(run.config.vgg19, run.data_root)))
 
 
-def card_of(config: Config, domains: Domains, evaluation: dict[str, Any], duration_s: float) -> card.Card:
+def card_of(config: Config, domains: Domains, evaluation: dict[str, Any], duration_s: float, crop_size: int) -> card.Card:
     if config.domain_a:
         return card.own(config.name_a, config.name_b)
     if domains.a.source["name"].startswith("synthetic"):
         return card.SYNTHETIC
-    return card.horse2zebra(config, evaluation, duration_s)
+    return card.horse2zebra(crop_size, evaluation, duration_s)

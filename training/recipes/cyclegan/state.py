@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from training.kit import checkpoint
-from training.kit.config import ConfigError, config_dict
+from training.kit.config import ConfigError, config_dict, refuse_other_config
 from training.kit.data import DataError
 from training.kit.run import Run
 from training.recipes.cyclegan.config import Config
@@ -24,6 +24,14 @@ from training.recipes.cyclegan.widen import widen
 
 PLATEAU = "plateau.pt"
 MEASURED = 32  # pictures of each domain
+
+# Settings that may differ from those of the checkpoint that a run goes on from, or is evaluated by.
+PLAN = ("epochs", "decay_epochs", "small_epochs")  # made anew for a longer or a shorter run
+MACHINE = ("threads", "precision")
+NAMES = ("name", "name_a", "name_b", "start_from")  # where it started is in the checkpoint
+SHOWN = ("peak", "peaks", "sample_pictures")  # nothing is learnt from them
+FREE = (*PLAN, *MACHINE, *NAMES, *SHOWN)
+FREE_WHEN_LEARNT = (*FREE, "stored_size", "crop_size", "vgg19")  # pictures of another size may be translated; VGG19 may have moved
 
 
 @dataclass
@@ -67,7 +75,7 @@ def resume(run: Run[Config], state: State, device: torch.device) -> None:
     """Bring back the last finished epoch into `state`, if there is one.
 
     A run that is given more epochs than it was planned for goes on from the end of its plateau, if it has left that: what
-    came after was learnt at a rate that was on its way down.
+    came after was learnt at a rate that was on its way down. Raises ConfigError where it was trained with other settings.
     """
     found = checkpoint.load(run.checkpoint)
     if found is not None and found["epochs"] < run.config.epochs and _has_left_plateau(found):
@@ -76,6 +84,7 @@ def resume(run: Run[Config], state: State, device: torch.device) -> None:
         if run.config.start_from:
             _go_on_from(run, state)
         return
+    refuse_other_config(found.get("config"), run.config, FREE, run.checkpoint)
     for name in _PARTS:
         getattr(state, name).load_state_dict(found[name])
     for name in ("pool_a", "pool_b"):
@@ -142,11 +151,13 @@ def _has_left_plateau(found: dict[str, Any]) -> bool:
 def load_generators(run: Run[Config]) -> tuple[Generators, dict[str, Any]]:
     """What is evaluated and exported: the averaged generators of the last finished epoch, without droplets where `peak` asks for it.
 
-    With the checkpoint's `epoch`, `duration_s`, `trained_at` and `started_from`.
+    With the checkpoint's `epoch`, `duration_s`, `trained_at`, `started_from` and `config`. Raises DataError where there is none, and
+    ConfigError where it was trained with other settings.
     """
     found = checkpoint.load(run.checkpoint)
     if found is None:
         raise DataError(f"{run.checkpoint} is missing: run `axon-train {run.recipe} train` with this preset first")
+    refuse_other_config(found.get("config"), run.config, FREE_WHEN_LEARNT, run.checkpoint)
     if found["epoch"] < run.config.epochs:
         print(f"this run has done {found['epoch']} of its {run.config.epochs} epochs", flush=True)
     generators = Generators(run.config.net).eval()
@@ -154,7 +165,7 @@ def load_generators(run: Run[Config]) -> tuple[Generators, dict[str, Any]]:
     if run.config.peak:
         generators = without_droplets(generators, measured_pictures(run), run.config.peak)
     progress = {name: found[name] for name in ("epoch", "duration_s", "trained_at")}
-    return generators, progress | {"started_from": found.get("started_from") or _starting_run(run)}
+    return generators, progress | {"started_from": found.get("started_from") or _starting_run(run), "config": found.get("config")}
 
 
 def measured_pictures(run: Run[Config]) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ draws come from (seed, epoch), and the pools of fakes are part of the checkpoint
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 
@@ -18,6 +19,7 @@ from training.kit.cuda_graph import StepGraph, place_optimizer, set_rate
 from training.kit.processes import launch_fabric
 from training.kit.run import Run
 from training.kit.run_log import RunLog
+from training.kit.sanity import InsaneFigure
 from training.recipes.cyclegan.config import Config
 from training.recipes.cyclegan.data import load
 from training.recipes.cyclegan.samples import save_samples
@@ -30,11 +32,7 @@ def main(run: Run[Config]) -> None:
     config, fabric = run.config, launch_fabric(run.config.threads, run.config.precision)
     if fabric.world_size > 1:
         raise ConfigError("cyclegan trains in one process: its batches are a few pictures a domain")
-    if 0 < config.pool_size < config.batch_size:
-        raise ConfigError(f"pool_size is {config.pool_size}: a pool holds at least a batch, {config.batch_size}, or nothing")
-    if config.small_epochs and config.small_crop_size * config.small_shrink > config.stored_size:
-        raise ConfigError(f"crops of {config.small_crop_size} px, {config.small_shrink} times as large, need pictures stored so large")
-    domains, views = load(run), Views(run).to(fabric.device)
+    views, domains = Views(run).to(fabric.device), load(run)  # a file that is missing is found before pictures are decoded
     state = start(config, fabric)
     resume(run, state, fabric.device)
     for optimizer in state.optimizers:
@@ -56,6 +54,8 @@ def main(run: Run[Config]) -> None:
             for name, loss in losses.items():
                 totals[name] += loss * (config.identity_every if name.startswith("identity") else 1) / config.epoch_steps
         means = {name: total.item() for name, total in totals.items()}  # waits for a GPU to end its work
+        if not all(map(math.isfinite, means.values())):
+            raise InsaneFigure(f"the losses of epoch {epoch} are {means}: its weights are not kept; start anew with a lower learning_rate")
         state.finish_epoch(time.perf_counter() - began)
         log.write(epoch, **means, seconds=time.perf_counter() - began)
         save_samples(run, state.average.module, domains, epoch)

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from app.contract.images import PhotographProcessor, decode, to_image
-from training.kit.data import DataError
+from training.kit.data import DataError, naming
 from training.kit.run import Run
 from training.recipes.gatys.config import Config
 
@@ -40,7 +40,9 @@ def load(run: Run[Config]) -> Pictures:
     if config.synthetic and not config.content and not config.style:
         down, right = np.mgrid[:SYNTHETIC_PX, :SYNTHETIC_PX] / SYNTHETIC_PX
         return Pictures(_drawn(down, right, right), _drawn(np.sin(40 * down), np.sin(40 * right), down))
-    photograph = PhotographProcessor(max_side_px=config.size_px).to_pixels(read(config.content, "content"))
+    content = read(config.content, "content")
+    with naming(config.content):  # one that is too narrow
+        photograph = PhotographProcessor(max_side_px=config.size_px).to_pixels(content)
     painting = read(config.style, "style")
     scale = config.painting_px / min(painting.size)
     painting = painting.resize((round(painting.width * scale), round(painting.height * scale)), Image.Resampling.LANCZOS)
@@ -52,7 +54,8 @@ def read(path: str, name: str) -> Image.Image:
         raise DataError("name two pictures: axon-train gatys train --content photo.jpg --style painting.jpg")
     if not Path(path).is_file():
         raise DataError(f"{name}: there is no file {path}")
-    return decode(Path(path).read_bytes())
+    with naming(path):
+        return decode(Path(path).read_bytes())
 
 
 def write(picture: Tensor, path: Path) -> None:

@@ -20,11 +20,11 @@ from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.recipes.style_transfer.batches import draw_images
 from training.recipes.style_transfer.config import Config
-from training.recipes.style_transfer.data import choice_name, load, painting_file
+from training.recipes.style_transfer.data import choice_name, load, load_painting
 from training.recipes.style_transfer.losses import build_loss
 from training.recipes.style_transfer.model import style_rows, with_new_style
 from training.recipes.style_transfer.sheets import write_sheet
-from training.recipes.style_transfer.state import added_file, load_network
+from training.recipes.style_transfer.state import FREE_WHEN_ADDING, added_file, load_network
 
 LOG_STEPS = 25
 
@@ -33,8 +33,8 @@ def main(run: Run[Config]) -> None:
     config, fabric = run.config, launch_fabric(run.config.threads, run.config.precision)
     if not config.painting:
         raise ConfigError("name the new painting: axon-train style-transfer add-style painting.jpg")
-    painting_file(run, config.painting)  # a path that is wrong is found before anything else
-    network, paintings = load_network(run)
+    load_painting(run, config.painting)  # a path that is wrong, or a file that is no picture, is found before anything else
+    network, paintings = load_network(run, FREE_WHEN_ADDING)
     if choice_name(config.painting) in [choice_name(known) for known in paintings]:
         raise ConfigError(
             f"there is a style {choice_name(config.painting)} already: rename the file (an added style goes when its file in added/ does)"

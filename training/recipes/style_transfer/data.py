@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
+from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from app.contract.images import PhotographProcessor, decode
-from training.kit.data import DataError, find
+from training.kit.data import DataError, find, naming, refuse_other_settings
 from training.kit.run import Run
 from training.kit.splits import hash_split
 from training.recipes.style_transfer import synthetic
@@ -56,27 +58,52 @@ class Photographs:
 
 
 def prepare(run: Run[Config]) -> None:
-    """Decode every photograph once: prepared/pixels.npy holds one behind the other, photographs.json says which is where."""
-    name, files = find_photographs(run)
+    """Decode every photograph once: prepared/pixels.npy holds one behind the other, photographs.json says which is where.
+
+    Raises DataError for a folder that holds photographs of other settings: a run may have learnt from these.
+    """
     folder = run.directory / "prepared"
+    if (folder / "photographs.json").is_file():
+        read_description(run)
+    name, files = find_photographs(run)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "photographs.json").unlink(missing_ok=True)
     digest, parts, shapes = hashlib.sha256(), [], []
     for file in tqdm(sorted(files), desc=name, unit="photograph"):
-        pixels = PROCESSOR.preprocess(files[file])
+        with naming(f"the photograph {file} of {name}"):
+            pixels = PROCESSOR.preprocess(files[file])
         digest.update(files[file])
         parts.append(pixels.ravel())
         shapes.append(pixels.shape[1:])
     np.save(folder / "pixels.npy", np.concatenate(parts))
-    described = {"source": {"name": name, "sha256": digest.hexdigest()}, "names": sorted(files), "shapes": shapes}
+    described = {
+        "source": {"name": name, "sha256": digest.hexdigest()},
+        "names": sorted(files),
+        "shapes": shapes,
+        "settings": settings(run.config),
+    }
     (folder / "photographs.json").write_text(json.dumps(described))
 
 
+def settings(config: Config) -> dict[str, object]:
+    """What decides which photographs are kept. The seed is of drawn ones alone."""
+    return {"synthetic": config.synthetic, "seed": config.seed if config.synthetic else None}
+
+
+def read_description(run: Run[Config]) -> dict[str, Any]:
+    """photographs.json. Raises DataError where it is of other settings; those of before 27 November 2026 do not tell theirs."""
+    folder = run.directory / "prepared"
+    described: dict[str, Any] = json.loads((folder / "photographs.json").read_text())
+    refuse_other_settings(folder, described.get("settings", {}), settings(run.config))
+    return described
+
+
 def load(run: Run[Config]) -> Photographs:
-    """What `prepare` left behind, split by name."""
+    """What `prepare` left behind, split by name; it is called where it has not been yet. Raises DataError."""
     folder = run.directory / "prepared"
     if not (folder / "photographs.json").is_file():
         prepare(run)
-    described = json.loads((folder / "photographs.json").read_text())
+    described = read_description(run)
     stored = np.load(folder / "pixels.npy", mmap_mode="c")  # tensors want to be writable; what is written stays in memory
     ends = np.cumsum([3 * height * width for height, width in described["shapes"]])
     parts = zip(np.split(stored, ends[:-1]), described["shapes"], strict=True)
@@ -92,10 +119,17 @@ def find_photographs(run: Run[Config]) -> tuple[str, dict[str, bytes]]:
     if path is None:
         raise DataError(f"{run.data_root} holds none of {', '.join(PHOTOGRAPHS)}: put some hundred photographs into a folder of that name")
     if path.is_dir():
-        return path.name, {file.stem: file.read_bytes() for file in path.rglob("*") if file.suffix.lower() in SUFFIXES}
+        found = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES]
+        return path.name, by_name({file.relative_to(path).as_posix(): file.read_bytes() for file in found})
     with tarfile.open(path) as archive:
         members = [member for member in archive if member.isfile() and member.name.lower().endswith(SUFFIXES)]
-        return path.name, {Path(member.name).stem: archive.extractfile(member).read() for member in members}  # type: ignore[union-attr]
+        return path.name, by_name({str(PurePosixPath(member.name)): archive.extractfile(member).read() for member in members})  # type: ignore[union-attr]
+
+
+def by_name(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Path -> file, with no more of each path than its name, but where two would have the same one: these keep their paths."""
+    count = Counter(PurePosixPath(path).stem for path in files)
+    return {path if count[stem := PurePosixPath(path).stem] > 1 else stem: file for path, file in files.items()}
 
 
 def data_root(run: Run[Config]) -> Path:
@@ -120,7 +154,8 @@ def painting_file(run: Run[Config], name: str) -> bytes:
 
 def load_painting(run: Run[Config], name: str) -> Tensor:
     """In [0, 1], its shorter side `painting_px` long: (1, 3, H, W)."""
-    image = decode(painting_file(run, name))
+    with naming(f"the painting {name}"):
+        image = decode(painting_file(run, name))
     scale = run.config.painting_px / min(image.size)
     size = (round(image.width * scale), round(image.height * scale))
     return torch.from_numpy(to_pixels(image.resize(size, Image.Resampling.LANCZOS)))[None].float() / 255

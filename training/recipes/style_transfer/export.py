@@ -16,22 +16,23 @@ from PIL import Image
 from torch import Tensor
 
 from app.contract.conditions import Choice, Condition
-from app.contract.files import sha256
-from app.contract.manifest import Batching, DataSource, Golden, Graph, Metric, ModelManifest
-from training.kit import golden, provenance
+from app.contract.manifest import Batching, DataSource, Golden, Graph, Metric, ModelManifest, Provenance
+from training.kit import golden, origin, provenance
 from training.kit.data import DataError
 from training.kit.export import export, open_session, proved
 from training.kit.half import store_half
 from training.kit.repository import publish, staging
 from training.kit.run import Run
+from training.kit.run_log import RunLog
+from training.nets.vgg19 import vgg19_file, vgg19_source
 from training.recipes.style_transfer import card, synthetic
 from training.recipes.style_transfer.config import Config
-from training.recipes.style_transfer.data import NEUTRAL, PROCESSOR, choice_name, data_root, painting_file, title_of
+from training.recipes.style_transfer.data import NEUTRAL, PROCESSOR, choice_name, painting_file, title_of
 from training.recipes.style_transfer.evaluate import figures, measure, pictures_of
 from training.recipes.style_transfer.losses import build_loss
 from training.recipes.style_transfer.model import TransformNet
 from training.recipes.style_transfer.served import ServedTransform, tensor_specs
-from training.recipes.style_transfer.state import fingerprint, load_network, load_progress
+from training.recipes.style_transfer.state import fingerprint, load_added, load_network, load_progress
 from training.recipes.style_transfer.yardstick import read, test_images
 
 VERSION = "1"
@@ -157,16 +158,25 @@ def data_sources(run: Run[Config], evaluation: dict[str, Any], paintings: list[s
     ]
     if not real:
         return (photographs, *painted)
-    path = Path(run.config.loss.vgg19)
-    vgg19 = path if path.is_file() else data_root(run) / path
-    weights = DataSource(name="VGG19", source="Simonyan and Zisserman 2014, arXiv:1409.1556", sha256=sha256(vgg19), licence="CC-BY-4.0")
-    return (photographs, *painted, weights)
+    return (photographs, *painted, vgg19_source(vgg19_file(run.config.loss.vgg19, run.data_root)))
+
+
+def provenance_of(run: Run[Config], data: tuple[DataSource, ...]) -> Provenance:
+    """Commit and versions are those of the network's own training; machines and seconds those of the styles that were added, too."""
+    progress, added = load_progress(run), load_added(run)
+    rows = RunLog(run.directory, quiet=True).rows()
+    own = progress.get("origin") or {"commit": origin.commit(run.recipe), "versions": origin.versions(), **(rows[-1] if rows else {})}
+    folders = [run.directory / "added" / choice_name(style["painting"]) for style in added]
+    machines = dict.fromkeys([own.get("hardware", "unknown"), *map(provenance.trained_on, folders)])
+    duration_s = progress["duration_s"] + sum(style["duration_s"] for style in added)
+    row = own | {"hardware": "; ".join(machines)}
+    return provenance.describe(run, data, progress["trained_at"], duration_s, config=progress.get("config"), row=row)
 
 
 def describe(
     run: Run[Config], evaluation: dict[str, Any], graph: Graph, recorded: Golden, metrics: tuple[Metric, ...], paintings: list[str]
 ) -> ModelManifest:
-    real, progress = not run.config.synthetic, load_progress(run)
+    real = not run.config.synthetic
     choices = [Choice(name=choice_name(painting), title=title_of(painting)) for painting in paintings]
     return ModelManifest(
         schema_version=1,
@@ -188,7 +198,7 @@ def describe(
         golden=recorded,
         metrics=metrics,
         measurements={key: evaluation[key] for key in ("data", "photographs", "paintings", "equal_steps", "cost")},
-        provenance=provenance.describe(run, data_sources(run, evaluation, paintings), progress["trained_at"], progress["duration_s"]),
+        provenance=provenance_of(run, data_sources(run, evaluation, paintings)),
         license=card.LICENSE if real else card.SYNTHETIC_LICENSE,
         intended_use=card.INTENDED_USE if real else "Tests.",
         limitations=card.limitations(run.config, evaluation) if real else ("Synthetic data: the answers mean nothing.",),

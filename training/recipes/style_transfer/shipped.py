@@ -35,6 +35,8 @@ def read_exported(run: Run[Config]) -> dict[str, Any] | None:
         "epoch": run.config.epochs,
         "trained_at": manifest.provenance.trained_at.timestamp(),
         "duration_s": manifest.provenance.duration_s,
+        "config": manifest.provenance.config,
+        "origin": manifest.provenance.model_dump(include={"commit", "versions", "hardware"}),  # there is no log that tells
     }
 
 

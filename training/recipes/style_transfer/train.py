@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from training.kit.cuda_graph import StepGraph, place_optimizer, set_rate
-from training.kit.processes import launch_fabric
+from training.kit.processes import launch_fabric, refuse_uneven
 from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.kit.sanity import InsaneFigure
@@ -34,6 +34,7 @@ VALIDATION_PHOTOGRAPHS = 4  # of an epoch's figure, each in every style
 
 def main(run: Run[Config]) -> None:
     config, fabric = run.config, launch_fabric(run.config.threads, run.config.precision)
+    refuse_uneven(fabric, photographs=config.photographs)
     if fabric.is_global_zero:
         load(run)  # prepares what is missing, once
     fabric.barrier()
@@ -60,7 +61,7 @@ def main(run: Run[Config]) -> None:
                 totals[name] += value / config.steps
         means = {name: fabric.all_reduce(total, reduce_op="mean").item() for name, total in totals.items()}
         if not all(map(math.isfinite, means.values())):
-            raise InsaneFigure(f"the losses of epoch {epoch} are {means}: its weights are not kept; go on with a lower learning_rate")
+            raise InsaneFigure(f"the losses of epoch {epoch} are {means}: its weights are not kept; start anew with a lower learning_rate")
         if fabric.is_global_zero:
             with fabric.autocast():
                 measured = measure(average.module, photographs, loss, config)
