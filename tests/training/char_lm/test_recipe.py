@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -155,6 +155,14 @@ def test_a_text_that_is_too_short_for_a_step_is_refused(make_run: MakeRun, tmp_p
     with pytest.raises(ConfigError, match=message):
         train.main(run)
     assert not run.checkpoint.exists()
+
+
+def test_a_batch_that_two_processes_cannot_share_evenly_is_refused(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "launch_fabric", lambda *_: SimpleNamespace(world_size=2))
+    with pytest.raises(ConfigError, match="batch_size=15 cannot be shared evenly by 2 processes"):
+        train.main(make_run(tmp_path, "batch_size=15"))
 
 
 @pytest.mark.parametrize(
