@@ -53,22 +53,23 @@ def config_dict(config: Any) -> dict[str, Any]:
 def refuse_other_config(trained: Mapping[str, Any] | None, config: Any, free: Collection[str], where: Path) -> None:
     """Raises ConfigError where a run goes on with other settings than it was trained with.
 
-    `trained` is the `config_dict` of its checkpoint, None in one that does not tell. What is named in `free`, a setting or a whole
-    section, may differ, and settings that only one of the two knows may.
+    `trained` is the `config_dict` of its checkpoint, None in one that does not tell. What is named in `free`, a setting, a section's
+    (`net.hidden`) or a whole section, may differ, and settings that only one of the two knows may.
     """
-    for key, was in (trained or {}).items():
-        now = config_dict(config).get(key, was)
-        if key not in free and was != now:
-            raise ConfigError(f"{where} was trained with {_difference(key, was, now)}: leave it as it was, or give --run another folder")
+    wanted = _flat(config_dict(config))
+    for key, was in _flat(trained or {}).items():
+        now = wanted.get(key, was)
+        if was != now and key not in free and key.partition(".")[0] not in free:
+            change = f"{key}={json.dumps(was)}, not {json.dumps(now)}"
+            raise ConfigError(f"{where} was trained with {change}: leave it as it was, or give --run another folder")
 
 
-def _difference(key: str, was: Any, now: Any) -> str:
-    """`learning_rate=0.1, not 0.2`; of a section, its first setting that differs."""
-    if isinstance(was, dict) and isinstance(now, dict):
-        for name in was.keys() & now.keys():
-            if was[name] != now[name]:
-                return _difference(f"{key}.{name}", was[name], now[name])
-    return f"{key}={json.dumps(was)}, not {json.dumps(now)}"
+def _flat(values: Mapping[str, Any], section: str = "") -> dict[str, Any]:
+    """Every setting by its dotted name: `learning_rate`, `net.hidden`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{section}{key}.") if isinstance(value, dict) else {section + key: value}
+    return flat
 
 
 def _set(values: dict[str, Any], override: str) -> None:

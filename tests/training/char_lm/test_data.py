@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +12,17 @@ import pytest
 
 pytest.importorskip("torch")
 
+from app.contract.manifest import load_manifest
 from tests.training.char_lm.conftest import MakeRun
 from training.kit.config import load_config
-from training.kit.data import DataError
+from training.kit.data import DataError, Source
 from training.kit.run import Run
 from training.recipes.char_lm import data, ngrams, synthetic
 from training.recipes.char_lm.config import Config
-from training.recipes.char_lm.data import CORPORA, Corpus
+from training.recipes.char_lm.data import CORPORA, Corpus, Text
 from training.recipes.char_lm.evaluate import describe
 
+MODELS = Path(__file__).parents[3] / "models"
 PRESETS = Path(data.__file__).parent / "presets"
 
 
@@ -29,21 +32,32 @@ def run_of(preset: str, folder: Path, data_root: Path | None) -> Run[Config]:
 
 @pytest.mark.parametrize("place", ["text", "."])
 def test_a_text_is_found_in_the_data_folder_and_its_line_ends_become_newlines(tmp_path: Path, place: str) -> None:
-    file = tmp_path / place / "tinyshakespeare.txt"
+    content = b"ab\r\ncd\n" * 10
+    file = tmp_path / place / "a.txt"
     file.parent.mkdir(exist_ok=True)
-    file.write_bytes(b"ab\r\ncd\n" * 10)
-    corpus = data.load(run_of("shakespeare", tmp_path, tmp_path))
-    assert corpus.text == "ab\ncd\n" * 10
-    assert corpus.characters == "\nabcd"
-    assert corpus.source is not None
-    assert corpus.source.sha256 == hashlib.sha256(b"ab\r\ncd\n" * 10).hexdigest()
+    file.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    described = Text("A", Source("https://example.org/a", file.name, f"sha256:{digest}"), "public domain")
+    text, source = data.read(described, tmp_path)
+    assert text == "ab\ncd\n" * 10
+    assert (source.name, source.source, source.sha256) == ("A", "https://example.org/a", digest)
 
 
-def test_the_text_of_another_corpus_is_not_taken_for_this_one(tmp_path: Path) -> None:
-    (tmp_path / "anna.txt").write_text("abc\n" * 10)
-    data.load(run_of("anna", tmp_path, tmp_path))
-    with pytest.raises(DataError, match="was prepared with corpus=anna, not shakespeare"):
-        data.load(run_of("shakespeare", tmp_path, tmp_path))
+@pytest.mark.parametrize("content", [b"16 characters...", bytes(range(128, 256))])
+def test_another_file_of_the_name_is_not_taken_for_the_text(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "anna.txt").write_bytes(content)
+    with pytest.raises(DataError, match=r"anna.txt is not the text behind https://.*: move it away, and prepare downloads that one"):
+        data.prepare(run_of("anna", tmp_path, tmp_path))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("read", [data.load, data.prepare])
+def test_the_text_of_another_corpus_is_neither_taken_for_this_one_nor_replaced(tmp_path: Path, read: Callable[..., object]) -> None:
+    data.prepare(run_of("tiny", tmp_path, None))
+    prepared = (tmp_path / "run" / "text.txt").read_text()
+    with pytest.raises(DataError, match="was prepared with corpus=synthetic, not shakespeare"):
+        read(run_of("shakespeare", tmp_path, tmp_path))
+    assert (tmp_path / "run" / "text.txt").read_text() == prepared
 
 
 def test_the_first_nine_tenths_train_and_the_last_tenth_is_measured() -> None:
@@ -75,11 +89,14 @@ def test_without_a_data_folder_a_real_text_is_asked_for(tmp_path: Path) -> None:
         data.load(run_of("anna", tmp_path, None))
 
 
-def test_every_official_source_has_a_checksum() -> None:
+def test_every_official_source_has_a_checksum_and_is_what_the_shipped_model_read() -> None:
     assert set(CORPORA) == {"anna", "shakespeare"}
     for text in CORPORA.values():
         assert text.source.url.startswith("https://")
         assert len(text.source.checksum) == len("sha256:") + 64
+    for name, text in CORPORA.items():
+        shipped = load_manifest(MODELS / name / "1").provenance.data[0]
+        assert (shipped.name, shipped.source, f"sha256:{shipped.sha256}") == (text.name, text.source.url, text.source.checksum)
 
 
 def test_the_synthetic_text_is_the_same_for_a_seed_and_says_what_it_is(make_run: MakeRun, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,12 +18,13 @@ from app.contract.text import CharacterProcessor
 from tests.training.char_lm.conftest import MakeRun
 from tests.training.processes import kill_once_written, run_in_two_processes
 from tests.training.tiny_runs import check_export_is_refused, copy_of, evaluate_other_graph
+from training.kit.config import ConfigError, config_dict
 from training.kit.data import DataError
 from training.kit.export import open_session
 from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.kit.sanity import InsaneFigure
-from training.recipes.char_lm import export, train
+from training.recipes.char_lm import evaluate, export, train
 from training.recipes.char_lm.config import Config
 from training.recipes.char_lm.data import load
 from training.recipes.char_lm.evaluate import check_sane
@@ -117,6 +119,58 @@ def test_two_processes_compute_what_one_does(make_run: MakeRun, tmp_path: Path) 
         expected, found = ([row[key] for row in RunLog(run.directory, quiet=True).rows()] for run in (alone, shared))
         assert len(expected) == 1
         assert found == pytest.approx(expected, rel=2e-3), key
+
+
+@pytest.mark.parametrize("stage", [train, evaluate, export])
+@pytest.mark.parametrize("override", ["weight_decay=0.5", "net.hidden=40"])
+def test_a_run_goes_on_only_as_it_was_trained(
+    finished_run: Run[Config], make_run: MakeRun, tmp_path: Path, stage: ModuleType, override: str
+) -> None:
+    run = copy_of(finished_run, make_run(tmp_path, override))
+    with pytest.raises(ConfigError, match=rf"checkpoint.pt was trained with .*, not {override.partition('=')[2]}"):
+        stage.main(run)
+
+
+def test_the_manifest_says_how_the_weights_were_trained_not_how_they_were_exported(
+    finished_run: Run[Config], make_run: MakeRun, tmp_path: Path
+) -> None:
+    export.main(copy_of(finished_run, make_run(tmp_path, "epochs=9", "threads=2")))
+    assert manifest_of(make_run(tmp_path)).provenance.config == config_dict(finished_run.config)
+
+
+def test_weights_that_do_not_tell_how_they_were_trained_are_taken(finished_run: Run[Config], make_run: MakeRun, tmp_path: Path) -> None:
+    run = copy_of(finished_run, make_run(tmp_path))
+    state = torch.load(run.checkpoint, weights_only=True)
+    del state["config"]
+    torch.save(state, run.checkpoint)
+    train.load_network(make_run(tmp_path, "weight_decay=0.5"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("chunk=100000", "times chunk=100000 is more than the"), ("window=9999", "window=9999 need 10,000 characters")],
+)
+def test_a_text_that_is_too_short_for_a_step_is_refused(make_run: MakeRun, tmp_path: Path, override: str, message: str) -> None:
+    run = make_run(tmp_path, override)
+    with pytest.raises(ConfigError, match=message):
+        train.main(run)
+    assert not run.checkpoint.exists()
+
+
+def test_a_batch_that_two_processes_cannot_share_evenly_is_refused(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "launch_fabric", lambda *_: SimpleNamespace(world_size=2))
+    with pytest.raises(ConfigError, match="batch_size=15 cannot be shared evenly by 2 processes"):
+        train.main(make_run(tmp_path, "batch_size=15"))
+
+
+@pytest.mark.parametrize(
+    "override", ["epochs=-1", "batch_size=0", "learning_rate=-1", "synthetic_characters=0", "cooldown_share=1.2", "net.hidden=0"]
+)
+def test_a_number_that_means_nothing_is_refused(make_run: MakeRun, tmp_path: Path, override: str) -> None:
+    with pytest.raises(ConfigError, match=override.partition("=")[0]):
+        make_run(tmp_path, override)
 
 
 def test_evaluation_writes_its_plots_and_its_samples(finished_run: Run[Config]) -> None:

@@ -15,7 +15,7 @@ from training.kit.data import DataError
 from training.kit.run import Run
 from training.recipes.sentiment.config import Config, DataConfig
 from training.recipes.sentiment.data import Split, load_split, load_tokenizer, prepare, split_of, tokenize, truncate
-from training.recipes.sentiment.evaluate import unseen
+from training.recipes.sentiment.evaluate import describe_data, unseen
 from training.recipes.sentiment.phrases import phrases
 from training.recipes.sentiment.probes import FRESH_PROBES, PROBES
 from training.recipes.sentiment.reviews import NEGATIVE, POSITIVE, UNLABELLED, Review, read_reviews
@@ -68,9 +68,17 @@ def test_reviews_that_were_prepared_with_other_settings_are_refused(archive_fold
     prepare(run)
     assert len(load_split(run, "train")) == 2
     other = replace(run, config=Config(data=DataConfig(validation_share=0.0, max_tokens=300)))
-    for load in (load_tokenizer, partial(load_split, name="train")):
+    prepared = (tmp_path / "run" / "train.npz").read_bytes()
+    for use in (load_tokenizer, partial(load_split, name="train"), prepare):  # what weights were trained on stays there
         with pytest.raises(DataError, match=r"was prepared with max_tokens=512, not 300"):
-            load(other)
+            use(other)
+    assert (tmp_path / "run" / "train.npz").read_bytes() == prepared
+    prepare(run)
+
+
+def test_figures_say_of_how_much_of_the_official_test_they_are(tmp_path: Path) -> None:
+    run = Run("sentiment", "full", Config(), tmp_path, data_root=None)
+    assert describe_data(run, 12_421)["split"].startswith("official test, 12,421 of its 25,000 reviews; ")
 
 
 def test_without_a_data_folder_prepare_asks_for_one(tmp_path: Path) -> None:

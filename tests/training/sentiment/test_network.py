@@ -45,14 +45,23 @@ def test_the_linear_part_learns_a_word_pair() -> None:
     sequences = [np.concatenate([np.array([10 + index % 30]), *([np.array([no])] if turned else []), word])
                  for index, (turned, word) in enumerate([(False, good), (True, bad), (False, bad), (True, good)] * 60)]  # fmt: skip
     features = wide.presence(split_of(sequences, [1, 1, 0, 0] * 60), WideConfig(log2_buckets=12), VOCABULARY)
-    weights, bias = wide.fit(features, np.array([1, 1, 0, 0] * 60), WideConfig(log2_buckets=12, inverse_regularisation=10))
+    weights, bias = wide.fit(features, np.array([1, 1, 0, 0] * 60), WideConfig(log2_buckets=12, inverse_regularisation=10), seed=1)
     assert (((features @ weights + bias) > 0) == np.array([True, True, False, False] * 60)).all()
+
+
+def test_the_linear_part_is_the_same_for_a_seed() -> None:
+    draw, config = np.random.default_rng(0), WideConfig(log2_buckets=8)
+    labels = draw.integers(2, size=200)
+    features = wide.presence(split_of([draw.integers(1, VOCABULARY, 20) for _ in labels], labels.tolist()), config, VOCABULARY)
+    (first, _), (again, _), (other, _) = (wide.fit(features, labels, config, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
 
 
 def test_a_slot_that_few_reviews_fill_weighs_nothing() -> None:
     sequences = [np.array([3])] * 5 + [np.array([4])] * 5 + [np.array([3, 7])]
     features = wide.presence(split_of(sequences, [1] * 5 + [0] * 6), WideConfig(log2_buckets=8), VOCABULARY)
-    weights, _ = wide.fit(features, np.array([1] * 5 + [0] * 6), WideConfig(log2_buckets=8, min_reviews=3))
+    weights, _ = wide.fit(features, np.array([1] * 5 + [0] * 6), WideConfig(log2_buckets=8, min_reviews=3), seed=1)
     assert weights[3] > 0 > weights[4]
     assert weights[7] == 0
     assert not weights[VOCABULARY:].any()

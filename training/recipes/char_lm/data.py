@@ -82,11 +82,12 @@ class Corpus:
 
 
 def prepare(run: Run[Config]) -> None:
-    """Write `text.txt`, line ends made newlines, and `corpus.json`: its alphabet and its source."""
+    """Write `text.txt`, line ends made newlines, and `corpus.json`: its alphabet and its source. Raises DataError beside another corpus."""
+    refuse_other_corpus(run)  # the run's weights may have read it
     if run.config.corpus == "synthetic":
         text, source = synthetic.write(run.config.synthetic_characters, run.config.seed), None
     else:
-        text, source = read(run.config.corpus, run.data_root)
+        text, source = read(CORPORA[run.config.corpus], run.data_root)
     run.directory.mkdir(parents=True, exist_ok=True)
     (run.directory / "text.txt").write_text(text, encoding="utf-8", newline="\n")
     described = {"characters": "".join(sorted(set(text))), "source": source and source.model_dump(), "settings": settings(run.config)}
@@ -100,23 +101,32 @@ def settings(config: Config) -> dict[str, object]:
     return {"corpus": config.corpus, **drawn}
 
 
-def read(corpus: str, data_root: Path | None) -> tuple[str, DataSource]:
-    """The text from DATA/text or DATA, or from its official place into DATA/text."""
+def read(described: Text, data_root: Path | None) -> tuple[str, DataSource]:
+    """The text from DATA/text or DATA, or from its official place into DATA/text. Raises DataError for another one."""
     if data_root is None:
         raise DataError("where is the text, or where may it be downloaded to? give --data-root or AXON_DATA")
-    described = CORPORA[corpus]
-    file = described.source.file
-    path = find(data_root, [f"text/{file}", file]) or download(described.source, data_root / "text")
+    source = described.source
+    path = find(data_root, [f"text/{source.file}", source.file]) or download(source, data_root / "text")
+    digest = sha256(path)
+    if f"sha256:{digest}" != source.checksum:  # its figures would be held against those of the text that everyone quotes
+        raise DataError(f"{path} is not the text behind {source.url}, nor is another edition: move it away, and prepare downloads that one")
     text = path.read_text(encoding="utf-8")  # universal newlines: \r\n becomes \n
-    return text, DataSource(name=described.name, source=described.source.url, sha256=sha256(path), licence=described.licence)
+    return text, DataSource(name=described.name, source=source.url, sha256=digest, licence=described.licence)
+
+
+def refuse_other_corpus(run: Run[Config]) -> None:
+    """Raises DataError where the run's folder was prepared with other settings."""
+    path = run.directory / "corpus.json"
+    if path.is_file():
+        refuse_other_settings(run.directory, json.loads(path.read_text()).get("settings", {}), settings(run.config))
 
 
 def load(run: Run[Config]) -> Corpus:
     """What `prepare` left behind; it is called where it has not been yet. Raises DataError for another corpus."""
     if not (run.directory / "corpus.json").is_file():
         prepare(run)
+    refuse_other_corpus(run)
     described = json.loads((run.directory / "corpus.json").read_text())
-    refuse_other_settings(run.directory, described.get("settings", {}), settings(run.config))
     source = DataSource(**described["source"]) if described["source"] else None
     appendix = CORPORA[run.config.corpus].appendix if source else None
     return Corpus((run.directory / "text.txt").read_text(encoding="utf-8"), described["characters"], source, appendix)

@@ -11,7 +11,7 @@ import torch
 
 from app.contract.manifest import Batching, Graph, Metric, ModelManifest
 from app.contract.text import CharacterProcessor
-from training.kit import checkpoint, golden, provenance
+from training.kit import golden, provenance
 from training.kit.data import DataError
 from training.kit.export import proved
 from training.kit.repository import publish, staging
@@ -22,7 +22,7 @@ from training.recipes.char_lm.data import load
 from training.recipes.char_lm.model import CharLSTM
 from training.recipes.char_lm.quantized import QuantizedStep
 from training.recipes.char_lm.tensors import parity_cases, tensor_specs
-from training.recipes.char_lm.train import load_network
+from training.recipes.char_lm.train import load_network, load_state
 
 VERSION = "1"
 START = "\n"  # what an empty prompt stands for
@@ -55,7 +55,10 @@ def write_graph(run: Run[Config], network: CharLSTM, folder: Path) -> Graph:
 
 
 def write_manifest(run: Run[Config], folder: Path, described: Graph, evaluation: dict[str, Any]) -> None:
-    corpus, state, about = load(run), checkpoint.load(run.checkpoint) or {}, card.CARDS[run.config.corpus]
+    corpus, state = load(run), load_state(run) or {}
+    sources = (corpus.source,) if corpus.source else ()
+    origin = provenance.describe(run, sources, state["trained_at"], state["duration_s"], config=state.get("config"))
+    about = card.of(run.config.corpus, run.config.net.layers, origin.trained_at)
     request = corpus.part("validation")[:GOLDEN_CHARACTERS]
     shape = described.inputs[2].shape[1:]
     inputs = {
@@ -77,7 +80,7 @@ def write_manifest(run: Run[Config], folder: Path, described: Graph, evaluation:
         golden=golden.record(folder / described.file, request, inputs, GOLDEN_ATOL),
         metrics=tuple(Metric(**metric) for metric in evaluation["metrics"]),
         measurements={name: evaluation[name] for name in ("floors", "samples", "variants", "characters")},
-        provenance=provenance.describe(run, (corpus.source,) if corpus.source else (), state["trained_at"], state["duration_s"]),
+        provenance=origin,
         license=about.license,
         intended_use=about.intended_use,
         limitations=about.limitations,

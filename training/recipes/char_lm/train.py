@@ -20,22 +20,26 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from training.kit import checkpoint
+from training.kit.config import ConfigError, config_dict, refuse_other_config
 from training.kit.data import DataError
-from training.kit.processes import launch_fabric
+from training.kit.processes import launch_fabric, refuse_uneven
 from training.kit.run import Run
 from training.kit.run_log import RunLog
-from training.recipes.char_lm.config import Config
+from training.recipes.char_lm.config import GOES_ON, Config
 from training.recipes.char_lm.data import Corpus, load
 from training.recipes.char_lm.model import CharLSTM
 
 
 def main(run: Run[Config]) -> None:
     config, fabric = run.config, launch_fabric(run.config.threads, run.config.precision)
+    refuse_uneven(fabric, batch_size=config.batch_size)
+    load_state(run)  # refuses other settings before anything is prepared
     if fabric.is_global_zero:
         load(run)  # prepares what is missing, once
     fabric.barrier()
     corpus = load(run)
     train, validation = corpus.ids("train"), corpus.ids("validation")
+    refuse_short(train, validation, config)
     torch.manual_seed(config.seed)
     network = build(config, corpus)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)).to(fabric.device)
@@ -96,6 +100,17 @@ def chunks_of(length: int, config: Config) -> int:
     return (length // config.batch_size - 1) // config.chunk
 
 
+def refuse_short(train: NDArray[np.int64], validation: NDArray[np.int64], config: Config) -> None:
+    """Raises ConfigError where an epoch would make no step, and still count as done, or measure nothing."""
+    if chunks_of(len(train), config) < 1:
+        asked = f"batch_size={config.batch_size} times chunk={config.chunk}"
+        raise ConfigError(f"{asked} is more than the {len(train):,} characters of the text to train on: set smaller ones")
+    shortest = max(2 * config.validation_streams, config.window + 1)  # of each stream and window one character is scored
+    if len(validation) < shortest:
+        asked = f"validation_streams={config.validation_streams} and window={config.window}"
+        raise ConfigError(f"{asked} need {shortest:,} characters of a text to measure on that has {len(validation):,}: set smaller ones")
+
+
 def draw_chunks(ids: NDArray[np.int64], config: Config, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
     """An epoch: characters (B, T + 1), the last of which is the next chunk's first, and which states are kept (B, 1, 1).
 
@@ -127,12 +142,20 @@ def measure(network: CharLSTM, ids: NDArray[np.int64], streams: int) -> float:
 
 def save(run: Run[Config], network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, **progress: Any) -> None:
     state = {"model": network.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-    checkpoint.save(run.checkpoint, {**state, **progress})
+    checkpoint.save(run.checkpoint, {**state, **progress, "config": config_dict(run.config)})
+
+
+def load_state(run: Run[Config]) -> dict[str, Any] | None:
+    """What `save` wrote, if anything. Raises ConfigError where that was trained with other settings than the run has."""
+    state = checkpoint.load(run.checkpoint)
+    if state is not None:
+        refuse_other_config(state.get("config"), run.config, GOES_ON, run.checkpoint)  # told since 26 November 2026
+    return state
 
 
 def resume(run: Run[Config], network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
     """Bring back the last finished epoch: (epoch to do next, seconds spent)."""
-    state = checkpoint.load(run.checkpoint)
+    state = load_state(run)
     if state is None:
         return 0, 0.0
     network.load_state_dict(state["model"])
@@ -143,7 +166,7 @@ def resume(run: Run[Config], network: nn.Module, average: nn.Module, optimizer: 
 
 def load_network(run: Run[Config]) -> CharLSTM:
     """The averaged weights of the last finished epoch."""
-    state = checkpoint.load(run.checkpoint)
+    state = load_state(run)
     if state is None:
         raise DataError(f"{run.checkpoint} is missing: run `axon-train {run.recipe} train` with this preset first")
     if state["epoch"] < run.config.epochs:

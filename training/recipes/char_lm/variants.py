@@ -46,12 +46,10 @@ def write(network: CharLSTM, folder: Path) -> dict[str, Path]:
 
 def figures(path: Path, ids: Ids) -> dict[str, Any]:
     reader = served(open_session(path))
-    size = path.stat().st_size
     return {
-        "bytes": size,
+        "bytes": path.stat().st_size,
         "nats_per_character": round(float(side_by_side(reader, ids, STREAMS, path.stem).mean()), 5),
         "step_us": {str(batch): round(step_us(reader, batch), 1) for batch in (1, 8, 32)},
-        "read_weights_once_us": round(read_us(size), 1),
         "batch_dependence": float(f"{batch_dependence(reader, ids):.1e}"),
     }
 
@@ -62,16 +60,6 @@ def step_us(reader: Reader, batch: int) -> float:
     for _ in range(TIMED_STEPS):
         began = time.process_time_ns()
         _, state = reader.read(ids, state)
-        taken.append(time.process_time_ns() - began)
-    return float(np.percentile(taken, 20)) / 1000
-
-
-def read_us(size: int) -> float:
-    """What it takes to read as many bytes as the file has, in microseconds: no step can be quicker that reads each weight once."""
-    numbers, taken = np.ones(size // 4, dtype=np.float32), []
-    for _ in range(50):
-        began = time.process_time_ns()
-        np.dot(numbers, numbers)
         taken.append(time.process_time_ns() - began)
     return float(np.percentile(taken, 20)) / 1000
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer
+from tqdm import tqdm
 
 from app.contract.files import sha256
 from training.kit.data import DataError, Source, download, find, refuse_other_settings
@@ -24,8 +25,10 @@ OFFICIAL = Source(
     file="aclImdb_v1.tar.gz",
     checksum="md5:7c2ac02c03563afcf9b574c7e56c153a",
 )
+OFFICIAL_TEST = 25_000  # reviews of the whole test part
 NAMES = ("aclImdb", OFFICIAL.file, "aclImdb.tar.xz")
 LICENCE = "no licence stated; free for research, to be cited as Maas et al. 2011"
+AT_ONCE = 1_000  # reviews to tokenise between two signs of life
 SPLITS = ("train", "validation", "unlabelled", "test")
 
 
@@ -54,23 +57,25 @@ class Split:
 
 
 def prepare(run: Run[Config]) -> None:
-    """Read the reviews, build the vocabulary, write `tokenizer.json` and one `.npz` a split."""
+    """Read the reviews, build the vocabulary, write `tokenizer.json` and one `.npz` a split. Raises DataError beside other settings."""
+    refuse_other_reviews(run)  # the run's weights may have read them
+    reviews: Iterable[Review]
     if run.config.data.synthetic_reviews:
         reviews, sources = synthetic_reviews(run.config.data.synthetic_reviews, run.config.seed), []
     else:
         sources = _sources(run)
-        reviews = [review for source in sources for review in read_reviews(source)]
+        reviews = (review for source in sources for review in read_reviews(source))
     splits: dict[str, list[Review]] = {name: [] for name in SPLITS}
-    for review in reviews:
+    for review in tqdm(reviews, "reading", unit="review", mininterval=5):
         splits[split_of(review, run.config.data)].append(review)
     if not splits["train"]:
         raise DataError(f"no labelled training review under {run.data_root}: aclImdb/train/pos and neg are expected")
     run.directory.mkdir(parents=True, exist_ok=True)
     (run.directory / "sources.json").write_text(json.dumps([describe(source) for source in sources], indent=1) + "\n")
-    texts = (review.text for name in ("train", "unlabelled") for review in splits[name])
-    tokenizer = train_tokenizer(texts, run.config.data.vocabulary_size)
+    read = tqdm([*splits["train"], *splits["unlabelled"]], "vocabulary", unit="review", mininterval=5)
+    tokenizer = train_tokenizer((review.text for review in read), run.config.data.vocabulary_size)
     for name in SPLITS:
-        split = tokenize(tokenizer, splits[name], run.config.data)
+        split = tokenize(tokenizer, splits[name], run.config.data, name)
         np.savez(run.directory / f"{name}.npz", ids=split.ids, offsets=split.offsets, labels=split.labels)
         print(f"{name}: {len(split):,} reviews, {len(split.ids):,} tokens", flush=True)
     (run.directory / "prepared.json").write_text(json.dumps(settings(run.config), indent=1) + "\n")
@@ -107,12 +112,18 @@ def load_tokenizer(run: Run[Config]) -> Tokenizer:
 
 def _prepared_file(run: Run[Config], name: str) -> Path:
     """Raises DataError where it is missing, or was prepared with other settings."""
-    path, described = run.directory / name, run.directory / "prepared.json"
+    path = run.directory / name
     if not path.is_file():
         raise DataError(f"{path} is missing: run `axon-train sentiment prepare` with this preset first")
+    refuse_other_reviews(run)
+    return path
+
+
+def refuse_other_reviews(run: Run[Config]) -> None:
+    """Raises DataError where the run's folder was prepared with other settings."""
+    described = run.directory / "prepared.json"
     if described.is_file():  # there since 26 November 2026
         refuse_other_settings(run.directory, json.loads(described.read_text()), settings(run.config))
-    return path
 
 
 def split_of(review: Review, config: DataConfig) -> str:
@@ -126,10 +137,11 @@ def split_of(review: Review, config: DataConfig) -> str:
     return "validation" if draw < config.validation_share else "train"
 
 
-def tokenize(tokenizer: Tokenizer, reviews: Sequence[Review], config: DataConfig) -> Split:
-    sequences = [
-        truncate(encoding.ids, config) for encoding in tokenizer.encode_batch([review.text for review in reviews], add_special_tokens=False)
-    ]
+def tokenize(tokenizer: Tokenizer, reviews: Sequence[Review], config: DataConfig, title: str | None = None) -> Split:
+    sequences = []
+    for start in tqdm(range(0, len(reviews), AT_ONCE), title, unit="thousand", disable=title is None, mininterval=5):
+        texts = [review.text for review in reviews[start : start + AT_ONCE]]
+        sequences += [truncate(encoding.ids, config) for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
     offsets = np.cumsum([0, *map(len, sequences)], dtype=np.int64)
     ids = np.concatenate([np.asarray(ids, dtype=np.uint16) for ids in sequences]) if sequences else np.empty(0, dtype=np.uint16)
     return Split(ids, offsets, np.asarray([review.label for review in reviews], dtype=np.int64))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from training.kit.run import Run
 from training.recipes.sentiment.batches import groups, pad
-from training.recipes.sentiment.config import Config, FinetuneConfig
+from training.recipes.sentiment.config import SHORTEST_SPAN, Config, FinetuneConfig
 from training.recipes.sentiment.data import Split, load_tokenizer
 from training.recipes.sentiment.phrases import phrases
 from training.recipes.sentiment.tokenizer import UNKNOWN_ID
@@ -73,6 +73,6 @@ def drop_words(input_ids: Tensor, lengths: Tensor, probability: float) -> Tensor
 
 def _span(sequence: NDArray[np.int64], draw: np.random.Generator, longest: int) -> NDArray[np.int64]:
     """Half of the spans end where the review ends: there the verdict stands."""
-    size = min(int(draw.integers(4, longest + 1)), len(sequence))
+    size = min(int(draw.integers(SHORTEST_SPAN, longest + 1)), len(sequence))
     start = len(sequence) - size if draw.random() < 0.5 else int(draw.integers(0, len(sequence) - size + 1))
     return sequence[start : start + size]

@@ -23,7 +23,7 @@ from training.kit.run import Run
 from training.kit.sanity import InsaneFigure
 from training.recipes.sentiment import plots, wide
 from training.recipes.sentiment.config import Config
-from training.recipes.sentiment.data import SPLITS, Split, load_split
+from training.recipes.sentiment.data import OFFICIAL_TEST, SPLITS, Split, load_split
 from training.recipes.sentiment.export import inputs, processor, write_graph
 from training.recipes.sentiment.mixing import load_network, load_parts
 from training.recipes.sentiment.network import SentimentNet, length_share
@@ -40,7 +40,8 @@ def main(run: Run[Config]) -> None:
     folder = run.directory / "export"
     graph = write_graph(run, network, folder)
     session = open_session(folder / graph.file, max(run.config.threads, 1))
-    validation, test = load_split(run, "validation"), unseen(load_split(run, "test"), *seen_splits(run))
+    validation, found = load_split(run, "validation"), load_split(run, "test")
+    test = unseen(found, *seen_splits(run))
 
     def served(tensors: dict[str, NDArray[np.int64]]) -> Logits:
         return np.asarray(session.run(["logits"], tensors)[0])
@@ -54,7 +55,11 @@ def main(run: Run[Config]) -> None:
     evaluation: dict[str, Any] = {
         "graph_sha256": graph.sha256,
         "temperature": temperature,
-        "metrics": describe(figures, len(test), "ONNX Runtime", run) + describe(eager_figures, len(test), "PyTorch", run),
+        "metrics": [
+            {"name": name, **figure, "n": len(test), **describe_data(run, len(found)), "note": way}
+            for way, measured in (("ONNX Runtime", figures), ("PyTorch", eager_figures))
+            for name, figure in measured.items()
+        ],
         "parts": accuracy_of_parts(run, network, logits, test),
         "probes": probe(run, folder, served, temperature, PROBES),
         "fresh_probes": probe(run, folder, served, temperature, FRESH_PROBES),
@@ -92,7 +97,7 @@ def eager(network: SentimentNet) -> Answer:
 def accuracy_of_parts(run: Run[Config], network: SentimentNet, logits: Logits, test: Split) -> dict[str, float]:
     """What each part would score alone: the linear part is computed again, and taken out of the sum for the other."""
     _, (weights, bias) = load_parts(run)
-    wide_logits = wide.presence(test, run.config.wide, len(network.embedding)) @ weights  # (n,)
+    wide_logits = wide.presence(test, run.config.wide, len(network.embedding), "test, n-grams") @ weights  # (n,)
     share = length_share(torch.from_numpy(test.lengths)).numpy()  # (n,)
     without = logits[:, 1] - logits[:, 0] - share * (network.wide_weight * wide_logits + network.bias)
     deep_logits = without / (1 + share * (network.deep_weight - 1))
@@ -131,11 +136,12 @@ def check_sane(figures: dict[str, dict[str, Any]]) -> None:
         raise InsaneFigure(f"accuracy on unseen reviews is {accuracy}: look for a bug, or for test reviews in the training data")
 
 
-def describe(figures: dict[str, dict[str, Any]], count: int, way: str, run: Run[Config]) -> list[dict[str, Any]]:
-    synthetic = bool(run.config.data.synthetic_reviews)
-    data = "synthetic reviews" if synthetic else "Large Movie Review Dataset (Maas et al. 2011)"
-    split = "test" if synthetic else "official test, about half of it; texts that also occur in training left out"
-    return [{"name": name, **figure, "n": count, "data": data, "split": split, "note": way} for name, figure in figures.items()]
+def describe_data(run: Run[Config], found: int) -> dict[str, str]:
+    """What the figures are of; `found` are the test reviews that `prepare` found."""
+    if run.config.data.synthetic_reviews:
+        return {"data": "synthetic reviews", "split": "test"}
+    split = f"official test, {found:,} of its {OFFICIAL_TEST:,} reviews; texts that also occur in training left out"
+    return {"data": "Large Movie Review Dataset (Maas et al. 2011)", "split": split}
 
 
 def probe(run: Run[Config], folder: Path, served: Answer, temperature: float, texts: dict[str, str]) -> list[dict[str, Any]]:

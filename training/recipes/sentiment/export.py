@@ -23,7 +23,7 @@ from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.recipes.sentiment import card
 from training.recipes.sentiment.config import Config
-from training.recipes.sentiment.mixing import load_network
+from training.recipes.sentiment.mixing import load_network, load_state
 from training.recipes.sentiment.probes import PROBES
 
 VERSION = "1"
@@ -86,7 +86,11 @@ def write_manifest(run: Run[Config], folder: Path, graph: Graph, evaluation: dic
             name: evaluation[name] for name in ("parts", "probes", "fresh_probes", "reliability", "splits") if name in evaluation
         },
         provenance=provenance.describe(
-            run, tuple(DataSource(**source) for source in load_sources(run)), trained_at=rows[-1]["time"], duration_s=duration_s(run)
+            run,
+            tuple(DataSource(**source) for source in load_sources(run)),
+            trained_at=rows[-1]["time"],
+            duration_s=duration_s(run),
+            config=load_state(run).get("config"),
         ),
         license=described.license,
         intended_use=described.intended_use,

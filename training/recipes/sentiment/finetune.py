@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from training.kit import checkpoint
+from training.kit.config import ConfigError
 from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.recipes.sentiment import pretrain
@@ -36,9 +37,12 @@ BEST = "best.pt"
 def main(run: Run[Config], fabric: Fabric) -> None:
     """Write `classifier.pt`, and `best.pt` at the epoch with the least validation loss; go on from there, also to more epochs."""
     config = run.config.finetune
-    saved = checkpoint.load(run.directory / FILE) or {}
+    saved = pretrain.load(run, FILE, "classifier")
     epochs = draw_epochs(run)
     plan = [(epoch, group) for epoch in epochs for group in epoch.groups][: round(config.epochs * len(epochs[0].groups))]
+    if not plan:
+        texts = f"{len(epochs[0].sequences):,} texts"
+        raise ConfigError(f"finetune.epochs={config.epochs} with finetune.batch_size={config.batch_size} make no batch of {texts}")
     first = saved.get("batch", 0)
     if first >= len(plan):
         return
@@ -52,7 +56,7 @@ def main(run: Run[Config], fabric: Fabric) -> None:
     for number in range(first, len(plan)):
         epoch, group = plan[number]
         started = time.perf_counter()
-        torch.manual_seed(run.config.seed * 1_000_003 + number)
+        pretrain.seed_step(run.config.seed, number, fabric.global_rank)
         pretrain.set_learning_rate(optimizer, config.learning_rate * pretrain.schedule(number / len(plan)))
         batch = epoch.batch(group[rows], config.word_dropout)
         loss = step(fabric, module, optimizer, batch, config, adversarial=number >= adversarial_from)

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from training.kit import checkpoint
 from training.kit.data import DataError
 from training.kit.run import Run
-from training.recipes.sentiment import finetune, short_texts, wide
+from training.recipes.sentiment import finetune, pretrain, short_texts, wide
 from training.recipes.sentiment.config import Config
 from training.recipes.sentiment.data import load_split, load_tokenizer
 from training.recipes.sentiment.model import Classifier
@@ -53,13 +52,18 @@ def fit(deep: np.ndarray, linear: np.ndarray, share: np.ndarray, labels: np.ndar
 
 def load_parts(run: Run[Config]) -> tuple[Classifier, tuple[np.ndarray, float]]:
     """The trained classifier, and the linear part's weights and bias."""
-    state = checkpoint.load(run.directory / short_texts.FILE)
-    if state is None or not (run.directory / "wide.npz").is_file():
+    state = load_state(run)
+    if not state or not (run.directory / wide.FILE).is_file():
         raise DataError(f"{run.directory} holds no trained parts: run `axon-train sentiment train` with this preset first")
     classifier = finetune.build(run)
     classifier.load_state_dict(state["module"])
-    with np.load(run.directory / "wide.npz") as file:
-        return classifier, (file["weights"], float(file["bias"]))
+    linear = wide.load(run.directory / wide.FILE)
+    return classifier, (linear["weights"], float(linear["bias"]))
+
+
+def load_state(run: Run[Config]) -> dict[str, Any]:
+    """What the last stage wrote, if anything: its settings are those of all stages. Raises ConfigError where the run has others."""
+    return pretrain.load(run, short_texts.FILE, "short texts")
 
 
 def load_network(run: Run[Config]) -> SentimentNet:

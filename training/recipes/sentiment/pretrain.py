@@ -17,10 +17,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training.kit import checkpoint
+from training.kit.config import ConfigError, config_dict, refuse_other_config
 from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.recipes.sentiment.batches import chunks, groups, pad
-from training.recipes.sentiment.config import Config
+from training.recipes.sentiment.config import GOES_ON, Config
 from training.recipes.sentiment.data import load_split, load_tokenizer
 from training.recipes.sentiment.losses import NegativeSampler
 from training.recipes.sentiment.model import LanguageModel, Reader
@@ -32,13 +33,17 @@ def main(run: Run[Config], fabric: Fabric, teacher: np.ndarray) -> None:
     """Write `language_model.pt`; go on from it where there is one. `teacher`: P(positive) of each train and then unlabelled review."""
     config = run.config.pretrain
     corpus = Corpus(run)
-    saved = checkpoint.load(run.directory / FILE) or {}
+    saved = load(run, FILE, "language model")
     if saved.get("done"):
         return
     torch.manual_seed(run.config.seed)
     module = LanguageModel(Reader(run.config.net, corpus.vocabulary_size), config)
     module, optimizer = fabric.setup(module, torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), fused=True))
     plan = corpus.plan(run.config.seed, config.epochs, config.batch_size)
+    if config.epochs and not plan:
+        raise ConfigError(
+            f"pretrain.epochs={config.epochs} with pretrain.batch_size={config.batch_size} make no batch of {len(corpus):,} reviews"
+        )
     steps = [corpus.steps(group, config.chunk) for group in plan]
     first = resume(saved, module, optimizer)
     sampler = NegativeSampler(corpus.counts(), config.frequent, config.sampled)
@@ -50,7 +55,7 @@ def main(run: Run[Config], fabric: Fabric, teacher: np.ndarray) -> None:
 
     for number in range(first, len(plan)):
         generator = torch.Generator().manual_seed(run.config.seed * 1_000_003 + number)
-        torch.manual_seed(run.config.seed * 1_000_003 + number)
+        seed_step(run.config.seed, number, fabric.global_rank)
         input_ids, _ = pad([corpus[index] for index in plan[number]])
         input_ids, verdicts = input_ids[rows].to(fabric.device), torch.from_numpy(teacher[plan[number]])[rows].to(fabric.device)
         state = module.reader.zero_state(len(verdicts))
@@ -82,6 +87,19 @@ def resume(saved: dict[str, Any], module: Any, optimizer: torch.optim.Optimizer)
     return int(saved.get("group", 0))
 
 
+def load(run: Run[Config], file: str, stage: str) -> dict[str, Any]:
+    """What `save` wrote, if anything. Raises ConfigError where the stage was trained with other settings than the run has."""
+    path = run.directory / file
+    saved = checkpoint.load(path) or {}
+    refuse_other_config(saved.get("config"), run.config, GOES_ON[stage], path)  # told since 26 November 2026
+    return saved
+
+
+def seed_step(seed: int, number: int, rank: int) -> None:
+    """What is dropped differs from step to step and from process to process, and is the same after an interruption."""
+    torch.manual_seed(seed * 1_000_003 + number + rank * 1_000_000_007)
+
+
 def set_learning_rate(optimizer: Any, rate: float) -> None:
     """For every parameter, times its group's own `rate` where it has one."""
     for parameters in optimizer.param_groups:
@@ -100,6 +118,9 @@ class Corpus:
         self.splits = load_split(run, "train"), load_split(run, "unlabelled")
         self.lengths = np.concatenate([split.lengths for split in self.splits])
         self.vocabulary_size = load_tokenizer(run).get_vocab_size()
+
+    def __len__(self) -> int:
+        return len(self.lengths)
 
     def __getitem__(self, index: int) -> np.ndarray:
         labelled, unlabelled = self.splits
@@ -122,5 +143,5 @@ class Corpus:
 def save(run: Run[Config], fabric: Fabric, file: str, module: Any, optimizer: Any, **progress: Any) -> None:
     """Weights, the optimizer's state and how far the stage has come; written by the main process alone."""
     if fabric.is_global_zero:
-        state = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), **progress}
+        state = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "config": config_dict(run.config), **progress}
         checkpoint.save(run.directory / file, state)

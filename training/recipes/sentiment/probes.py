@@ -1,4 +1,7 @@
-"""Sentences that no review is like: what the model answers to them is shown in the README. None of them is trained on."""
+"""Short sentences, as reviews hardly hold them: the README shows what the model answers.
+
+None is in the grammar or the sayings that teach short texts. Some stand, as they are, in training reviews.
+"""
 
 from __future__ import annotations
 

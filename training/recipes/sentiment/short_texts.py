@@ -9,12 +9,12 @@ import time
 from dataclasses import replace
 
 import numpy as np
-import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from training.kit import checkpoint
+from training.kit.config import config_dict
 from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.recipes.sentiment import finetune, pretrain
@@ -28,8 +28,9 @@ FILE = "short_texts.pt"
 def main(run: Run[Config], fabric: Fabric) -> None:
     """Write `short_texts.pt`, anew when the fine-tuning has a better epoch; what was interrupted starts again: it takes minutes."""
     config = run.config.short_texts
-    saved, done = checkpoint.load(run.directory / finetune.BEST), checkpoint.load(run.directory / FILE)
-    if saved is None or (done is not None and done.get("epoch") == saved["epoch"]):
+    saved, done = checkpoint.load(run.directory / finetune.BEST), checkpoint.load(run.directory / FILE) or {}
+    if saved is None or done.get("epoch") == saved["epoch"]:
+        pretrain.load(run, FILE, "short texts")  # refuses other settings
         return
     module, optimizer = finetune.start(run, fabric, saved["module"])
     drawn = replace(run.config.finetune, phrases=config.phrases, spans_per_review=config.spans_per_review)
@@ -38,13 +39,14 @@ def main(run: Run[Config], fabric: Fabric) -> None:
     log, started = RunLog(run.directory / "short_texts", run.recipe, quiet=not fabric.is_global_zero), time.perf_counter()
     rows = slice(fabric.global_rank, None, fabric.world_size)
     for number, group in enumerate(tqdm(plan, unit="batch", disable=not fabric.is_global_zero, mininterval=30)):
-        torch.manual_seed(run.config.seed * 1_000_003 + number)
+        pretrain.seed_step(run.config.seed, number, fabric.global_rank)
         pretrain.set_learning_rate(optimizer, config.learning_rate * pretrain.schedule(number / len(plan)))
         finetune.step(fabric, module, optimizer, epoch.batch(group[rows], drawn.word_dropout), drawn)
     scores = finetune.evaluate(module, load_split(run, "validation"))
     log.write(0, seconds=time.perf_counter() - started, **scores)
     if fabric.is_global_zero:
-        checkpoint.save(run.directory / FILE, {"module": module.state_dict(), "epoch": saved["epoch"]})
+        state = {"module": module.state_dict(), "epoch": saved["epoch"], "config": config_dict(run.config)}
+        checkpoint.save(run.directory / FILE, state)
 
 
 def interleave(epoch: Epoch, longest_span: int, short_per_review: int) -> list[NDArray[np.int64]]:

@@ -6,17 +6,22 @@ int64 arithmetic, which never overflows: ids and factors are small enough.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
+from tqdm import tqdm
 
+from training.kit.data import DataError
 from training.recipes.sentiment.config import WideConfig
 
 if TYPE_CHECKING:
     from training.recipes.sentiment.data import Split
 
+FILE = "wide.npz"
 PRIME = 2_147_483_647  # 2^31 - 1
 FACTORS = (1_640_531_527, 1_013_904_223, 1_597_334_677)  # below PRIME; ids stay below 2^16, so a sum stays below 2^49
 
@@ -30,10 +35,10 @@ def buckets(ids: np.ndarray, order: int, log2_buckets: int) -> np.ndarray:
     return (total % PRIME) % (1 << log2_buckets)
 
 
-def presence(split: Split, config: WideConfig, vocabulary_size: int) -> sparse.csr_matrix:
+def presence(split: Split, config: WideConfig, vocabulary_size: int, title: str | None = None) -> sparse.csr_matrix:
     """1 where a review holds the word or an n-gram of the bucket, (n, slots) float32: words first, then one table an order."""
     rows = []
-    for index in range(len(split)):
+    for index in tqdm(range(len(split)), title, unit="review", disable=title is None, mininterval=5):
         ids = split[index]
         parts = [ids]
         for order in range(2, config.max_order + 1):
@@ -45,7 +50,7 @@ def presence(split: Split, config: WideConfig, vocabulary_size: int) -> sparse.c
     return sparse.csr_matrix((np.ones(len(columns), dtype=np.float32), columns, pointers), shape=shape)
 
 
-def fit(features: sparse.csr_matrix, labels: np.ndarray, config: WideConfig) -> tuple[np.ndarray, float]:
+def fit(features: sparse.csr_matrix, labels: np.ndarray, config: WideConfig, seed: int) -> tuple[np.ndarray, float]:
     """Weights (slots,) and bias of the positive class's logit: a logistic regression on features scaled by their log-count ratio.
 
     A slot that fewer than `min_reviews` reviews fill weighs nothing, so that an n-gram never seen mostly falls on nothing.
@@ -54,7 +59,7 @@ def fit(features: sparse.csr_matrix, labels: np.ndarray, config: WideConfig) -> 
     ratio[np.asarray(features.sum(axis=0)).ravel() < config.min_reviews] = 0.0
     scaled = (features @ sparse.diags(ratio.astype(np.float32))).tocsr()
     scaled.eliminate_zeros()
-    model = LogisticRegression(C=config.inverse_regularisation, solver="liblinear", dual=True, max_iter=1000)
+    model = LogisticRegression(C=config.inverse_regularisation, solver="liblinear", dual=True, max_iter=1000, random_state=seed)
     model.fit(scaled, labels)
     return (ratio * model.coef_[0]).astype(np.float32), float(model.intercept_[0])
 
@@ -70,3 +75,20 @@ def quantize(weights: np.ndarray) -> tuple[np.ndarray, float]:
     """Weights as int8 and their step: the table of n-grams is the largest part of the file, and coarse weights rank as well."""
     step = max(float(np.abs(weights).max()) / 127, 1e-12)
     return np.round(weights / step).astype(np.int8), step
+
+
+def save(path: Path, **arrays: Any) -> None:
+    """Write whole or not at all."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)
+    partial.replace(path)
+
+
+def load(path: Path) -> dict[str, np.ndarray]:
+    """What `save` wrote. Raises DataError for a file that is cut off."""
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            return dict(arrays)
+    except (zipfile.BadZipFile, EOFError, ValueError) as error:
+        raise DataError(f"{path} is damaged ({error}): remove it, and `axon-train sentiment train` fits the linear part anew") from error
