@@ -350,7 +350,7 @@ async def test_a_request_that_is_being_prepared_counts_with_its_body(runs: Runs,
         with pytest.raises(QueueFull), batcher.room(3, 0):
             pass
         assert await batcher.submit(["x" * 30], room=room) == ["x" * 60]
-        with pytest.raises(InputTooLarge, match="takes 100"):
+        with pytest.raises(InputTooLarge, match="holds 100"):
             await batcher.submit(["x" * 40], room=room)
         assert batcher.held_bytes == 100  # until it is answered: its body and its row are still there
     assert batcher.held_bytes == 0

@@ -397,7 +397,7 @@ async def test_what_the_texts_hold_is_bounded_in_bytes(gate: Gate, metrics: Serv
         sequences += batcher.submit([(greedy("x" * 60, 3), Sink())])
         with pytest.raises(QueueFull):
             batcher.submit([(greedy("x" * 4, 3), Sink())])
-        with pytest.raises(InputTooLarge, match="holds 1,004 bytes"):
+        with pytest.raises(InputTooLarge, match="has 1,004 bytes"):
             batcher.submit([(greedy("x" * 125, 3), Sink())])
         sequences[1].cancel()
         sequences += batcher.submit([(greedy("x" * 4, 3), Sink())])

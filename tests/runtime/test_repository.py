@@ -26,7 +26,7 @@ def test_versions_are_served_side_by_side_and_the_newest_is_the_default(tmp_path
     assert repository.versions("colours") == ["10", "9", "2"]
     assert [model.manifest.version for model in repository.newest()] == ["10"]
     assert [model.manifest.version for model in repository.all_served()] == ["10", "9", "2"]
-    with pytest.raises(ModelNotFound, match=r"no model 'colours@3'; available: colours@10, colours@2, colours@9"):
+    with pytest.raises(ModelNotFound, match=r"no model 'colours@3'; available: colours@2, colours@9, colours@10"):
         repository.get("colours", "3")
 
 

@@ -41,14 +41,14 @@ def find_heaps(run: Run[Config]) -> tuple[Heap, Heap]:
         if not (config.domain_a and config.domain_b):
             raise DataError("two folders make a run: give --domain-a and --domain-b")
         return own_folder(Path(config.domain_a)), own_folder(Path(config.domain_b))
-    if run.data_root is None:
-        if not config.synthetic_pictures:
-            raise DataError(
-                "name the folder that holds horse2zebra with --data-root or AXON_DATA, or two folders with --domain-a and --domain-b"
-            )
+    if config.synthetic_pictures:
         folders = synthetic.draw(run.directory / "synthetic-data", config.synthetic_pictures, config.seed)
         source = {"source": "drawn by training/recipes/cyclegan/synthetic.py", "licence": "MIT"}
         return from_folder(folders[0], "synthetic blobs", **source), from_folder(folders[1], "synthetic blobs", **source)
+    if run.data_root is None:
+        raise DataError(
+            "name the folder that holds horse2zebra with --data-root or AXON_DATA, or two folders with --domain-a and --domain-b"
+        )
     return horse2zebra(run.data_root)
 
 
