@@ -37,7 +37,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     # torchrun takes a bare --run for its own --run-path: under it write --run-folder
     parser.add_argument("--run", "--run-folder", type=Path, help="folder for checkpoints, logs and plots (default: runs/MODEL/PRESET)")
     parser.add_argument("--models", type=Path, default=Path("models"), help="model repository that `export` writes into")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from the preset; also --key value")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="settings that differ from the preset; also --key value"
+    )
     # options may stand between the overrides
     return parser.parse_intermixed_args(as_overrides(sys.argv[1:] if arguments is None else arguments))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -142,6 +143,19 @@ def test_models_that_cannot_be_read_are_lines_among_the_others(tmp_path: Path) -
     assert [line.split()[0] for line in lines] == ["name", "loop", "nul", "red", "words"]
     assert all("  refused: " in line and line.isprintable() for line in lines[1:4])
     assert lines[4].endswith("whole")
+
+
+def test_a_list_ends_quietly_where_its_reader_has_seen_enough(tmp_path: Path) -> None:
+    write_word_model(tmp_path)
+    for name in map("many-{}".format, range(2000)):  # more than a pipe holds
+        (tmp_path / name / "1").mkdir(parents=True)
+    command = [sys.executable, "-m", "app", "models", str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline().startswith(b"name ")
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(60)) == (b"", -signal.SIGPIPE)
 
 
 @pytest.mark.parametrize(

@@ -54,3 +54,9 @@ def test_a_data_root_that_is_not_there_is_no_download(tmp_path: Path) -> None:
 def test_an_empty_data_root_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AXON_DATA", "")
     assert data_root(parse(["sentiment", "train"])) is None
+
+
+def test_what_is_missing_is_named_and_what_may_be_left_out_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["sentiment"])
+    assert "required: command\n" in capsys.readouterr().err

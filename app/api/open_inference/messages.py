@@ -95,7 +95,7 @@ def _inputs(request: InferRequest, graph: Graph, encoded_input: TensorSpec | Non
     if missing:
         raise BadRequest(f"the input {missing[0]!r} is missing")
     if blobs:
-        raise BadRequest(f"{len(blobs):,} bytes are left behind the last tensor")
+        raise BadRequest(f"bytes left behind the last tensor: {len(blobs):,}")
     return tensors
 
 

@@ -126,7 +126,7 @@ def test_a_body_that_is_no_request_is_refused(v2: TestClient, body: bytes) -> No
     ("size", "blob", "says"),
     [
         (16, b"1" * 15, "announces 16 bytes; 15 are left in the body"),
-        (16, b"1" * 17, "1 bytes are left behind the last tensor"),
+        (16, b"1" * 17, "bytes left behind the last tensor: 1"),
         (8, b"1" * 8, r"has 8 bytes; [2] of INT64 have 16"),
         (-1, b"", "'binary_data_size' must be a whole number"),
         (1.5, b"", "'binary_data_size' must be a whole number"),
