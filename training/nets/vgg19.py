@@ -23,8 +23,6 @@ DEPTHS = (2, 2, 4, 4, 4)  # convolutions of each block; blocks are parted by 2 x
 WIDTHS = (64, 128, 256, 512, 512)
 LAYERS = tuple(f"conv{block}_{number}" for block, depth in enumerate(DEPTHS, 1) for number in range(1, depth + 1))
 
-TORCHVISION_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"  # 575 MB
-
 STAND_IN_WIDTHS = (8, 12, 16, 16, 16)
 
 CAFFE_MEAN, CAFFE_DEVIATION = (123.68, 116.779, 103.939), (1.0, 1.0, 1.0)  # of RGB pixels from 0 to 255
@@ -89,7 +87,7 @@ def vgg19_file(name: str, data_root: Path | None) -> Path:
     if not path.is_file():
         raise DataError(
             f"{path} is missing: name VGG19's weights with vgg19=PATH, or the folder that holds them with --data-root "
-            f"(safetensors, or torchvision's from {TORCHVISION_URL})"
+            "(safetensors, or torchvision's vgg19-dcbb9e9d.pth: the recipe's README says where it is)"
         )
     return path
 

@@ -49,10 +49,7 @@ class Config:
     crop_px: Positive = 192  # side of the squares that training sees
     small_crop_px: Positive = 128  # the first epochs see smaller, cheaper ones
     small_epochs: Count = 0
-    crop_from_px: tuple[Positive, Positive] = (
-        160,
-        256,
-    )  # squares of these sides are cut from a photograph and shrunk or enlarged to a crop
+    crop_from_px: tuple[Positive, Positive] = (160, 256)  # sides of the squares that are cut from a photograph and resized to a crop
     epochs: Positive = 10
     steps: Positive = 100  # of an epoch
     photographs: Positive = 2  # of a step, of all processes together

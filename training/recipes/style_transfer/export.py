@@ -165,7 +165,7 @@ def provenance_of(run: Run[Config], data: tuple[DataSource, ...]) -> Provenance:
     """Commit and versions are those of the network's own training; machines and seconds those of the styles that were added, too."""
     progress, added = load_progress(run), load_added(run)
     rows = RunLog(run.directory, quiet=True).rows()
-    own = progress.get("origin") or {"commit": origin.commit(run.recipe), "versions": origin.versions(), **(rows[-1] if rows else {})}
+    own = progress.get("origin") or {"commit": "unknown", "versions": origin.versions(), **(rows[-1] if rows else {})}
     folders = [run.directory / "added" / choice_name(style["painting"]) for style in added]
     machines = dict.fromkeys([own.get("hardware", "unknown"), *map(provenance.trained_on, folders)])
     duration_s = progress["duration_s"] + sum(style["duration_s"] for style in added)
