@@ -89,9 +89,9 @@ def describe(source: Path) -> dict[str, str]:
         digest = hashlib.sha256(listing.encode()).hexdigest()
     else:
         digest = sha256(source)
-    name = "Large Movie Review Dataset"
-    if "unsup" in source.name:
-        name += ", its unlabelled part"
+    name = (
+        "its unlabelled reviews" if "unsup" in source.name else "Large Movie Review Dataset"
+    )  # as manifests list them, one behind the other
     return {"name": name, "source": OFFICIAL.url, "sha256": digest, "licence": LICENCE}
 
 
