@@ -15,7 +15,7 @@ def main() -> None:
         signal.signal(signal.SIGTERM, _end)
         if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not on Windows, and nohup's stays
             signal.signal(signal.SIGHUP, _pass_over)
-    elif hasattr(signal, "SIGPIPE"):  # not on Windows
+    elif sys.argv[1:2] == ["models"] and hasattr(signal, "SIGPIPE"):  # not on Windows
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a list whose reader has seen enough, `axon models | head`, ends there
     from app.command_line import run
 

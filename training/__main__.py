@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 import pkgutil
+import signal
 import sys
 from pathlib import Path
 
@@ -70,12 +71,12 @@ def step_of(arguments: argparse.Namespace, package: str) -> str:
 
 
 def data_root(arguments: argparse.Namespace) -> Path | None:
-    """Where the data sets are. Raises ConfigError where that is no folder: `prepare` alone may make it."""
+    """Where the data sets are, or will be when they are downloaded. Raises ConfigError for what is no folder."""
     if not arguments.data_root:
         return None
     folder = Path(arguments.data_root)
-    if not folder.is_dir() and (folder.exists() or arguments.command != "prepare"):
-        raise ConfigError(f"there is no folder {folder}: correct --data-root or AXON_DATA, or let `prepare` download into it")
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder: --data-root or AXON_DATA names the one that holds the data sets")
     return folder
 
 
@@ -102,8 +103,10 @@ def main() -> None:
         (step.prepare if arguments.command == "prepare" else step.main)(run)
     except (ConfigError, DataError, InsaneFigure, ModelRejected, OSError) as error:
         sys.exit(f"axon-train: {error}")
-    except KeyboardInterrupt:
-        sys.exit("\naxon-train: stopped; the same command goes on from the last checkpoint")
+    except KeyboardInterrupt:  # the process ends as if it had not heard: so does a shell's loop over several
+        print("\naxon-train: stopped", file=sys.stderr)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -131,10 +131,10 @@ def folders(root: Path, level: int = logging.WARNING) -> dict[str, list[str] | N
             continue
         try:
             if folder.is_dir():
-                if (folder / MANIFEST_FILE).is_file():
-                    logger.log(level, "%s is not served: it has no folder of a version; move its files into %s/1", folder, folder)
                 versions = [each.name for each in folder.iterdir() if each.is_dir() and _is_version(each, level)]
                 found[folder.name] = sorted(versions, key=int, reverse=True)
+                if not versions and _holds_manifest(folder):
+                    logger.log(level, "%s is not served: it has no folder of a version; move its files into %s/1", folder, folder)
         except OSError as error:
             logger.log(level, "%s cannot be read (%s), and nothing that is new in it is served", folder, error.strerror)
             found[folder.name] = None
@@ -144,10 +144,14 @@ def folders(root: Path, level: int = logging.WARNING) -> dict[str, list[str] | N
 def _is_version(folder: Path, level: int) -> bool:
     if VERSION.fullmatch(folder.name):
         return True
-    is_one = not folder.name.startswith(".") and os.path.isfile(folder / MANIFEST_FILE)  # noqa: PTH113 # False where it cannot be read
-    if is_one:
+    if not folder.name.startswith(".") and _holds_manifest(folder):
         logger.log(level, "%s is not served: a version is a whole number from 1 on, without zeros before it; rename the folder", folder)
     return False
+
+
+def _holds_manifest(folder: Path) -> bool:
+    """False also where that cannot be read."""
+    return os.path.isfile(folder / MANIFEST_FILE)  # noqa: PTH113
 
 
 def read_manifest(root: Path, name: str, version: str) -> ModelManifest:

@@ -209,6 +209,13 @@ def test_a_png_whose_pixels_do_not_fit_their_checksum_is_damaged(place: float) -
         decode(bytes(data))
 
 
+def test_of_a_png_only_the_pixels_have_to_fit() -> None:
+    data = encoded(photograph(20, 15), "PNG")
+    text = b"\0\0\0\4tEXta\0bc" + b"\0\0\0\0"  # its checksum is another one
+    for whole in (data[:-12], data[:-12] + text + data[-12:], data + b"behind the end"):
+        assert decode(whole).size == (20, 15)
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_damaged_bytes_raise_nothing_but_our_own_errors(seed: int) -> None:
     random = np.random.default_rng(seed)

@@ -100,6 +100,10 @@ async def test_a_model_without_a_folder_of_a_version_is_named_in_the_log(
     (models / "colours" / "1").rmdir()
     assert [status.name for status in load(models).statuses()] == ["words"]
     assert f"colours is not served: it has no folder of a version; move its files into {models}/colours/1" in caplog.text
+    caplog.clear()
+    write_colour_model(models)
+    assert [status.name for status in load(models).statuses()] == ["colours", "words"]
+    assert "no folder of a version" not in caplog.text  # what lies beside a version is no model
 
 
 async def test_what_is_gone_is_served_no_more(models: Path, load: Load) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from training.__main__ import as_overrides, data_root, parse, step_of
 from training.kit.config import ConfigError
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -44,11 +49,11 @@ def test_a_command_that_nobody_knows_is_refused_with_those_that_there_are() -> N
         step_of(parse(["style-transfer", "fly"]), "training.recipes.style_transfer")
 
 
-def test_a_data_root_that_is_not_there_is_no_download(tmp_path: Path) -> None:
-    absent = ["--data-root", str(tmp_path / "absent")]
-    with pytest.raises(ConfigError, match=r"there is no folder .*absent: correct --data-root"):
-        data_root(parse(["sentiment", "train", *absent]))
-    assert data_root(parse(["sentiment", "prepare", *absent])) == tmp_path / "absent"
+def test_a_data_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ham10000.tar").touch()
+    with pytest.raises(ConfigError, match=r"ham10000.tar is no folder: --data-root or AXON_DATA"):
+        data_root(parse(["sentiment", "train", "--data-root", str(tmp_path / "ham10000.tar")]))
+    assert data_root(parse(["sentiment", "train", "--data-root", str(tmp_path / "new")])) == tmp_path / "new"
 
 
 def test_an_empty_data_root_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,3 +65,10 @@ def test_what_is_missing_is_named_and_what_may_be_left_out_is_not(capsys: pytest
     with pytest.raises(SystemExit):
         parse(["sentiment"])
     assert "required: command\n" in capsys.readouterr().err
+
+
+def test_a_training_that_is_stopped_ends_as_of_the_signal() -> None:
+    """So a shell's loop over several trainings ends, too."""
+    program = "import signal, training.__main__ as m; m.step_of = lambda *_: signal.raise_signal(signal.SIGINT); m.main()"
+    result = subprocess.run([sys.executable, "-c", program, "sentiment", "train"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (-signal.SIGINT, "\naxon-train: stopped\n")

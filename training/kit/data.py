@@ -67,6 +67,8 @@ def download(source: Source, folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{source.file}.partial"
+    if not (folder / source.file).exists():
+        print(f"{source.file} is not there: downloading it into {folder}", flush=True)
     try:
         path = pooch.retrieve(source.url, source.checksum, source.file, folder, downloader=ResumingDownloader(partial))
     except requests.RequestException as error:

@@ -47,7 +47,8 @@ def main(run: Run[Config]) -> None:
         raise DataError(f"{evaluation_file} is missing; run `axon-train {run.recipe} evaluate` first")
     evaluation, lesions = json.loads(evaluation_file.read_text()), load(run)
     network, chosen = load_chosen(run)
-    if evaluation["weights"] != describe_choice(chosen):
+    told = all("config" in part for part in evaluation["weights"]["runs"])  # since 26 November 2026
+    if evaluation["weights"] != describe_choice(chosen) or not told:
         raise DataError(f"{evaluation_file} is of other weights; run `axon-train {run.recipe} evaluate` again")
     folder = staging(run, run.recipe, VERSION)
     size = run.config.image_size

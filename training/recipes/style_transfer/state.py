@@ -28,6 +28,7 @@ EVALUATION = ("evaluated_photographs", "evaluated_px", "compare_adam", "sheet_st
 YARDSTICK = ("yardstick", "yardstick_learning_rate", "gatys_steps")
 ADDED = ("painting", "added_steps", "added_learning_rate")
 FREE = (*PLAN, *MACHINE, *EVALUATION, *YARDSTICK, *ADDED)
+FREE_WHEN_LEARNT = (*FREE, "photographs", "crop_px", "loss.vgg19")  # VGG19 may have moved; the others are of training alone
 FREE_WHEN_ADDING = {field.name for field in fields(Config)} - {"net", "paintings"}  # a new row is trained in its own way
 
 
@@ -55,7 +56,7 @@ def resume(run: Run[Config], network: nn.Module, average: nn.Module, optimizer: 
     return state["epoch"], state["duration_s"]
 
 
-def load_network(run: Run[Config], free: Collection[str] = FREE) -> tuple[TransformNet, list[str]]:
+def load_network(run: Run[Config], free: Collection[str] = FREE_WHEN_LEARNT) -> tuple[TransformNet, list[str]]:
     """The averaged weights of the last finished epoch with every added style, as float16 holds them; and the paintings, row by row.
 
     Raises ConfigError where it was trained with other settings, but for the `free` ones.
