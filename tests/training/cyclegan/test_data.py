@@ -218,7 +218,7 @@ def test_vgg19_is_missed_before_pictures_are_decoded(
     two_folders: tuple[Path, Path], tmp_path: Path, do: Callable[[Run[Config]], None]
 ) -> None:
     run = own_run(two_folders, tmp_path / "run", net=NetConfig(features=("conv1_2",)))
-    with pytest.raises(DataError, match=r"vgg19=PATH, or the folder that holds them with --data-root .* https://download\.pytorch\.org"):
+    with pytest.raises(DataError, match=r"vgg19=PATH, or the folder that holds them with --data-root .*vgg19-dcbb9e9d.pth"):
         do(run)
     assert not run.directory.exists()
 
