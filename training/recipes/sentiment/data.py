@@ -89,9 +89,8 @@ def describe(source: Path) -> dict[str, str]:
         digest = hashlib.sha256(listing.encode()).hexdigest()
     else:
         digest = sha256(source)
-    name = (
-        "its unlabelled reviews" if "unsup" in source.name else "Large Movie Review Dataset"
-    )  # as manifests list them, one behind the other
+    # manifests list them one behind the other
+    name = "its unlabelled reviews" if "unsup" in source.name else "Large Movie Review Dataset"
     return {"name": name, "source": OFFICIAL.url, "sha256": digest, "licence": LICENCE}
 
 

@@ -8,6 +8,7 @@ The state is carried through a review and starts from zero at the next.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from training.kit.config import ConfigError, config_dict, refuse_other_config
 from training.kit.run import Run
 from training.kit.run_log import RunLog
 from training.recipes.sentiment.batches import chunks, groups, pad
-from training.recipes.sentiment.config import GOES_ON, Config
+from training.recipes.sentiment.config import GOES_ON, Config, PretrainConfig
 from training.recipes.sentiment.data import load_split, load_tokenizer
 from training.recipes.sentiment.losses import NegativeSampler
 from training.recipes.sentiment.model import LanguageModel, Reader
@@ -40,10 +41,7 @@ def main(run: Run[Config], fabric: Fabric, teacher: np.ndarray) -> None:
     module = LanguageModel(Reader(run.config.net, corpus.vocabulary_size), config)
     module, optimizer = fabric.setup(module, torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), fused=True))
     plan = corpus.plan(run.config.seed, config.epochs, config.batch_size)
-    if config.epochs and not plan:
-        raise ConfigError(
-            f"pretrain.epochs={config.epochs} with pretrain.batch_size={config.batch_size} make no batch of {len(corpus):,} reviews"
-        )
+    refuse_no_batch(plan, config, len(corpus))
     steps = [corpus.steps(group, config.chunk) for group in plan]
     first = resume(saved, module, optimizer)
     sampler = NegativeSampler(corpus.counts(), config.frequent, config.sampled)
@@ -77,6 +75,13 @@ def main(run: Run[Config], fabric: Fabric, teacher: np.ndarray) -> None:
             log.write(report, language=language / words, verdict=verdict / words, words_per_s=words / seconds, seconds=seconds)
             meter, started = torch.zeros(3), time.perf_counter()
             save(run, fabric, FILE, module, optimizer, group=number + 1, report=report + 1, done=number + 1 == len(plan))
+
+
+def refuse_no_batch(plan: Sequence[Any], config: PretrainConfig, reviews: int) -> None:
+    """Raises ConfigError where a pass over the reviews is asked for, and would be none."""
+    if config.epochs and not plan:
+        asked = f"pretrain.epochs={config.epochs} with pretrain.batch_size={config.batch_size}"
+        raise ConfigError(f"{asked} make no batch of {reviews:,} reviews")
 
 
 def resume(saved: dict[str, Any], module: Any, optimizer: torch.optim.Optimizer) -> int:

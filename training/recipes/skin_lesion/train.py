@@ -41,10 +41,7 @@ def main(run: Run[Config]) -> None:
         raise ConfigError(f"there is nothing to train: train {', '.join(config.members)}, then `axon-train {run.recipe} evaluate`")
     refuse_uneven(fabric, batch_size=config.batch_size)
     check_teachers(run)  # before the data set is prepared for nothing
-    if fabric.global_rank == 0:
-        load(run)  # prepares what is missing, once
-    fabric.barrier()
-    lesions = on_device(load(run), fabric.device)
+    lesions = on_device(load_once(run, fabric), fabric.device)
     torch.manual_seed(config.seed)
     teachers = load_teachers(run)
     network = start(config, teachers, fabric)
@@ -81,6 +78,14 @@ def main(run: Run[Config]) -> None:
             keep(run, average.module, epoch, measured, duration_s)
             save(run, network, average, optimizer, epoch + 1, duration_s)
         fabric.barrier()
+
+
+def load_once(run: Run[Config], fabric: Fabric) -> SkinLesions:
+    """What is missing is prepared by one of the processes, before the others read it."""
+    if fabric.global_rank == 0:
+        load(run)
+    fabric.barrier()
+    return load(run)
 
 
 def start(config: Config, teachers: Ensemble | None, fabric: Fabric) -> nn.Module:
